@@ -1,0 +1,106 @@
+"""Prior self-activation maps against the formula of the paper, written out by hooks."""
+
+import numpy as np
+import pytest
+import torch
+
+from wsipsm.errors import SettingsError
+from wsipsm.io.checkpoint import save_checkpoint
+from wsipsm.models.encoder import (
+    Encoder,
+    activation_maps,
+    channel_weights,
+    frozen,
+    load_encoder,
+    map_stride,
+    to_input,
+    untrained_like,
+)
+
+
+def encoder(backbone: str = "resnet18", outputs: int = 1) -> Encoder:
+    torch.manual_seed(0)
+    return frozen(Encoder(backbone, outputs=outputs))
+
+
+def reference(network: Encoder, images: torch.Tensor, layer: str) -> torch.Tensor:
+    """The map of one image at a time, from a whole backward pass with every gradient on."""
+    maps = []
+    for image in images:
+        taken: list[torch.Tensor] = []
+        network.requires_grad_(True)
+        blocks = getattr(network.backbone, layer)
+        hooks = [b.register_forward_hook(lambda m, i, o: taken.append(o)) for b in blocks]
+        out = network(image[None])
+        score = out[0, 0] if out.shape[1] == 1 else out.square().sum() / 2
+        gradients = torch.autograd.grad(score, taken)
+        for hook in hooks:
+            hook.remove()
+        network.requires_grad_(False)
+        maps.append(
+            torch.stack(
+                [
+                    (g.mean((2, 3))[0, :, None, None] * a[0]).sum(0)
+                    for g, a in zip(gradients, taken, strict=True)
+                ]
+            )
+        )
+    return torch.stack(maps).detach()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "outputs", "layer"),
+    [("resnet18", 1, "layer1"), ("resnet18", 4, "layer2"), ("res2net50_26w_4s", 1, "layer1")],
+)
+def test_maps_agree_with_the_formula(backbone: str, outputs: int, layer: str) -> None:
+    network = encoder(backbone, outputs)
+    images = torch.randn(2, 3, 64, 96)
+    maps = activation_maps(network, images, layer=layer)
+    stride = map_stride(layer)
+    assert maps.shape[-2:] == (64 // stride, 96 // stride)
+    wanted = reference(network, images, layer)
+    torch.testing.assert_close(maps, wanted, rtol=1e-3, atol=1e-5 * float(wanted.abs().max()))
+
+
+def test_shared_weights_make_maps_without_seams() -> None:
+    network = encoder()
+    image = torch.randn(1, 3, 64, 192)
+    weights = [w.mean(0, keepdim=True) for w in channel_weights(network, image, layer="layer1")]
+    whole = activation_maps(network, image, weights=weights)
+    left = activation_maps(network, image[..., :128], weights=weights)
+    # beyond the reach of the border, a part of the image has the map of the whole
+    torch.testing.assert_close(left[..., :20], whole[..., :20], rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_outside_the_family_is_refused() -> None:
+    for name in ("vit_tiny_patch16_224", "no_such_network"):
+        with pytest.raises(SettingsError, match="ResNet family"):
+            Encoder(name)
+
+
+def test_a_checkpoint_gives_back_the_network(tmp_path) -> None:
+    network = encoder()
+    path = tmp_path / "encoder.pt"
+    save_checkpoint(path, network.state_dict(), {"architecture": network.architecture})
+    again, record = load_encoder(path)
+    images = to_input(np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), np.uint8))
+    assert torch.equal(network(images), again(images))
+    other = untrained_like(record, seed=1)
+    assert not torch.equal(network(images), other(images))
+    assert torch.equal(untrained_like(record, seed=1)(images), other(images))
+
+
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path) -> None:
+    path = tmp_path / "encoder.pt"
+    with pytest.raises(SettingsError, match="no such weights"):
+        load_encoder(path)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(SettingsError, match="not a checkpoint"):
+        load_encoder(path)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path) -> None:
+    path = tmp_path / "encoder.pt"
+    torch.save({"record": "{}", "state": print}, path)
+    with pytest.raises(SettingsError, match="not a checkpoint"):
+        load_encoder(path)

@@ -1,0 +1,66 @@
+"""U-Nets of every backbone, and the seam behind which they segment."""
+
+import numpy as np
+import pytest
+import torch
+
+from wsipsm.config import Inference
+from wsipsm.errors import SettingsError
+from wsipsm.io.checkpoint import save_checkpoint
+from wsipsm.models.segmenter import UNetSegmenter, load_segmenter
+from wsipsm.models.unet import UNet
+
+
+@pytest.mark.parametrize("backbone", ["small", "resnet18", "resnet34"])
+def test_every_backbone_gives_scores_and_distance_at_full_size(backbone: str) -> None:
+    network = UNet(backbone, classes=3).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, 64, 96)).shape == (1, 5, 64, 96)
+
+
+def test_an_unknown_backbone_is_one_sentence() -> None:
+    with pytest.raises(SettingsError, match="no network 'nothing'"):
+        UNet("nothing", classes=1)
+
+
+class Drawn(UNet):
+    """A network whose output is given: the seam is tested on known scores."""
+
+    def __init__(self, output: torch.Tensor) -> None:
+        super().__init__("small", classes=output.shape[1] - 2)
+        self.output = output
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.output
+
+
+def test_cells_come_with_class_and_score() -> None:
+    y, x = np.indices((64, 64))
+    output = np.zeros((1, 4, 64, 64), np.float32)
+    output[0, 0] = 6
+    for number, cx in enumerate((18, 40), start=1):
+        away = np.hypot(y - 30, x - cx)
+        output[0, number][away < 10] = 12
+        output[0, 3] = np.maximum(output[0, 3], np.clip(1 - away / 10, 0, 1))
+    segmenter = UNetSegmenter(Drawn(torch.from_numpy(output)), settings=Inference(), mpp=0.25)
+    (found,) = segmenter(np.zeros((1, 3, 64, 64), np.uint8))
+    assert found.labels.max() == 2
+    assert sorted(found.classes.tolist()) == [1, 2]
+    assert found.classes[found.labels[30, 18] - 1] == 1
+    assert (found.scores > 0.9).all()
+    assert abs((found.labels == 1).sum() - np.pi * 100) < 20
+
+
+def test_an_empty_tile_has_no_cells() -> None:
+    output = torch.zeros(1, 3, 32, 32)
+    output[:, 0] = 9
+    segmenter = UNetSegmenter(Drawn(output), settings=Inference(), mpp=0.25)
+    (found,) = segmenter(np.zeros((1, 3, 32, 32), np.uint8))
+    assert found.labels.max() == len(found.scores) == len(found.classes) == 0
+
+
+def test_weights_of_another_kind_are_refused(tmp_path) -> None:
+    path = tmp_path / "model.pt"
+    save_checkpoint(path, {}, {"architecture": {}})
+    with pytest.raises(SettingsError, match="not a model that segments"):
+        load_segmenter(path, settings=Inference(), mpp=0.25, device=torch.device("cpu"))

@@ -1,0 +1,129 @@
+"""Which jobs the workflow plans, and how it refuses a wrong configuration or slide sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import REPOSITORY, Project
+
+ORDER = [
+    *["tile", "pretrain", "activate", "pseudomask", "train", "segment", "stitch"],
+    *["export", "project", "evaluate", "report", "summary"],
+]
+
+CHANGES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "tiling": ({"min_tissue_share": 0.03}, ORDER),
+    "pretraining": ({"steps": 3}, ORDER[1:]),
+    "activation": ({"halo_um": 9}, ORDER[2:]),
+    "pseudomasks": ({"psm_weight": 0.3}, ORDER[3:]),
+    "training": ({"steps": 3}, ORDER[4:]),
+    "inference": ({"foreground": 0.6}, ORDER[5:]),
+    "stitching": ({"overlap": 0.5}, ORDER[6:]),
+    "export": ({"part_features": 99}, ["export", "project", "report", "summary"]),
+    "evaluation": ({"iou": 0.6}, ["evaluate", "report", "summary"]),
+    "report": ({"overview_px": 300}, ["report", "summary"]),
+}
+
+
+def test_every_slide_gets_every_stage(project: Project) -> None:
+    assert project.planned() == {
+        "all": 1,
+        "tile": 2,
+        "pretrain": 1,
+        "activate": 2,
+        "pseudomask": 2,
+        "train": 1,
+        "segment": 2,
+        "stitch": 2,
+        "export": 4,
+        "project": 1,
+        "evaluate": 1,
+        "report": 1,
+        "summary": 1,
+    }
+
+
+def test_what_is_not_asked_for_is_not_planned(project: Project) -> None:
+    project.configure(export={"formats": ["table"]})
+    project.list_slides("a slides/a.tiff train ", "b slides/b.tiff test ")
+    planned = project.planned()
+    assert planned["export"] == 2
+    assert not {"project", "evaluate"} & set(planned)
+
+
+@pytest.mark.parametrize("profile", ["local", "slurm"])
+def test_profiles_are_read(project: Project, profile: str) -> None:
+    path = REPOSITORY / "workflow/profiles" / profile
+    assert project.planned("--workflow-profile", str(path))["tile"] == 2
+
+
+def test_wrong_setting_is_one_sentence_and_exit_code_2(project: Project) -> None:
+    project.configure(tiling={"tile_px": 100})
+    done = project.run("--dry-run")
+    assert done.returncode == 2
+    assert done.stdout.startswith("wsipsm: config/config.yaml: tiling.tile_px: ")
+    assert done.stdout.count("\n") == 1
+
+
+def test_wrong_slide_sheet_is_one_sentence_and_exit_code_2(project: Project) -> None:
+    project.list_slides("a slides/a.tiff train ", "b slides/gone.tiff train ")
+    done = project.run("--dry-run")
+    assert done.returncode == 2
+    assert done.stdout.startswith("wsipsm: config/slides.tsv: slide 'b': slides/gone.tiff: ")
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_finished_run_says_where_everything_is(finished: Project) -> None:
+    lines = (finished.results / "summary.txt").read_text().splitlines()
+    assert lines[0].startswith("match with the truth: unet: F1 ")
+    assert lines[-1] == "2 slides done, 0 quarantined"
+    assert (finished.results / "report/index.html").is_file()
+    assert (finished.results / "qupath/unet/project.qpproj").is_file()
+    for slide in ("phantom_1", "phantom_2"):
+        assert (finished.results / f"slides/{slide}/unet/cells.geojson.zip").is_file()
+    assert (finished.results / "quarantine.tsv").read_text() == "slide\tstage\treason\n"
+
+
+@pytest.mark.slow
+def test_nothing_is_left_to_do(finished: Project) -> None:
+    assert finished.planned() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", CHANGES)
+def test_edited_section_runs_again_what_depends_on_it(finished: Project, section: str) -> None:
+    change, rules = CHANGES[section]
+    finished.configure(**{section: change})
+    try:
+        assert set(finished.planned()) == {*rules, "all"}
+    finally:
+        finished.configure()
+
+
+@pytest.mark.slow
+def test_bad_slide_is_set_aside_and_said_in_every_run(finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    (project.folder / "broken.svs").write_text("not a slide")
+    sheet = project.folder / "config/slides.tsv"
+    sheet.write_text(sheet.read_text() + "broken\tbroken.svs\ttest\t\n")
+
+    for _ in range(2):
+        done = project.run()
+        assert done.returncode == 1
+        said = done.stdout.splitlines()[-1]
+        assert said == "2 slides done, 1 quarantined: see results/quarantine.tsv"
+
+    header, row = (project.results / "quarantine.tsv").read_text().splitlines()
+    assert header.split("\t") == ["slide", "stage", "reason"]
+    assert row.split("\t")[0] == "broken"
+    assert "broken.svs" in row.split("\t")[2]
+    assert project.planned() == {"summary": 1, "all": 1}
+
+    sheet.write_text(sheet.read_text().replace("broken\tbroken.svs\ttest\t\n", ""))
+    done = project.run()
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "2 slides done, 0 quarantined"

@@ -1,0 +1,23 @@
+rule activate:
+    """Compute the prior self-activation map of a slide."""
+    input:
+        tiles="<results>/slides/{slide}/tiles.zarr",
+        encoder="<results>/models/encoder.pt",
+    output:
+        activation=directory("<results>/slides/{slide}/activation.zarr"),
+    log:
+        "<results>/logs/activation/{slide}.log",
+    benchmark:
+        "<results>/benchmarks/activation/{slide}.tsv"
+    conda:
+        "../../envs/wsipsm.yaml"
+    threads: 2
+    resources:
+        mem_mb=growing(6000),
+        runtime=growing(240),
+        gpu=1,
+    params:
+        settings=flags("activation"),
+    shell:
+        "wsipsm activate {input.tiles:q} {input.encoder:q} {output.activation:q} {params.settings}"
+        " --workers {threads} --quarantine > {log:q} 2>&1"

@@ -1,0 +1,23 @@
+rule segment:
+    """Segment every tile of a slide into cells."""
+    input:
+        tiles="<results>/slides/{slide}/tiles.zarr",
+        model="<results>/models/{model}.pt",
+    output:
+        tile_cells=directory("<results>/slides/{slide}/{model}/tile_cells"),
+    log:
+        "<results>/logs/inference/{slide}_{model}.log",
+    benchmark:
+        "<results>/benchmarks/inference/{slide}_{model}.tsv"
+    conda:
+        "../../envs/wsipsm.yaml"
+    threads: 2
+    resources:
+        mem_mb=growing(6000),
+        runtime=growing(240),
+        gpu=1,
+    params:
+        settings=flags("inference"),
+    shell:
+        "wsipsm segment {input.tiles:q} {input.model:q} {output.tile_cells:q} {params.settings}"
+        " --workers {threads} --quarantine > {log:q} 2>&1"

@@ -1,0 +1,96 @@
+"""The configuration, the slide sheet, and what the rules share."""
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from wsipsm.config import Config, SettingsError, read_slide_sheet
+from wsipsm.config import parse as parse_settings  # Snakemake has a `parse` of its own
+
+
+def checked(values):
+    """Configuration and slides by name; a mistake is one sentence and exit code 2."""
+    try:
+        settings = parse_settings(Config, values, where="config/config.yaml")
+        rows = read_slide_sheet(Path(settings.slides))
+    except SettingsError as error:
+        print(f"wsipsm: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    return settings, {row.slide: row for row in rows}
+
+
+SETTINGS, SLIDES = checked(config)
+TRUTH = [row.annotations for row in SLIDES.values()]
+SUFFIX = {"qupath": "geojson.zip", "table": "tsv"}
+
+
+pathvars:
+    results=SETTINGS.results,
+
+
+wildcard_constraints:
+    slide="[^/]+",
+    model="|".join(SETTINGS.models),
+    suffix="geojson[.]zip|tsv",
+
+
+def options(**values):
+    """Command-line options, quoted for the shell; a tuple repeats its option."""
+    words = []
+    for name, value in values.items():
+        several = value if isinstance(value, (tuple, list)) else [value]
+        words += [f"--{name.replace('_', '-')}={each}" for each in several or [""]]
+    return shlex.join(words)
+
+
+def flags(section):
+    """Every setting of one section of the configuration as command-line options."""
+    return options(**dict(getattr(SETTINGS, section)))
+
+
+def facts(wildcards):
+    """What the slide sheet says of one slide, as command-line options."""
+    row = SLIDES[wildcards.slide]
+    mpp = {} if row.mpp is None else {"slide_mpp": row.mpp}
+    return options(name=row.slide, stain=row.stain, **mpp)
+
+
+def per_slide(product, *, split=None):
+    """Paths of a product of every slide, or of every slide of one split."""
+    names = [row.slide for row in SLIDES.values() if split in (None, row.split)]
+    return [f"<results>/slides/{slide}/{product}" for slide in names]
+
+
+def per_model(product):
+    """Paths of a product of every slide and model."""
+    return [path for model in SETTINGS.models for path in per_slide(f"{model}/{product}")]
+
+
+def exported_files():
+    """Files of cells that the configuration asks for."""
+    return [path for name in SETTINGS.export.formats for path in per_model(f"cells.{SUFFIX[name]}")]
+
+
+def qupath_projects():
+    """QuPath projects that the configuration asks for, one a model."""
+    wanted = SETTINGS.models if "qupath" in SETTINGS.export.formats else []
+    return expand("<results>/qupath/{model}", model=wanted)
+
+
+def evaluations():
+    """Scores of each model, if the slide sheet names truth for any slide."""
+    return expand(
+        "<results>/evaluation/{model}.json", model=SETTINGS.models if any(TRUTH) else []
+    )
+
+
+def growing(amount):
+    """A resource that grows with each attempt."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+def any_quarantined():
+    """Whether the last report names a slide that was set aside."""
+    table = Path(SETTINGS.results, "quarantine.tsv")
+    return table.exists() and len(table.read_text().splitlines()) > 1

@@ -1,0 +1,189 @@
+"""Stage 3: the prior self-activation map of every tissue tile of one slide, on Dask workers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from wsipsm import compute
+from wsipsm.activation.orientation import Orientation, align, orient
+from wsipsm.config import Activation
+from wsipsm.io import ngff
+from wsipsm.io.product import Partial, Provenance, making, write_record
+from wsipsm.io.tiles import Tiles, open_tiles
+from wsipsm.models.encoder import (
+    Encoder,
+    activation_maps,
+    channel_weights,
+    load_encoder,
+    map_stride,
+    to_input,
+)
+from wsipsm.models.stain import nuclear_density
+from wsipsm.types import Region
+
+BATCH = 4
+HALO_MULTIPLE = 32
+DENSITY_SIGMA_UM = 0.4
+
+
+def activate(
+    tiles: Path, encoder: Path, target: Path, *, settings: Activation, workers: int | None = None
+) -> None:
+    """Write the oriented activation map, float16 in [0, 1], at the stride of the tapped stage.
+
+    With stride 4 (layer1), map pixel j is centred on pixel 4 j of the tiles.
+
+    Raises
+    ------
+    QuarantinedError
+        The slide was set aside.
+    SettingsError
+        The weights are absent or damaged.
+    """
+    slide = open_tiles(tiles)
+    mapper = Mapper(slide, encoder, settings)
+    inputs = {"tiles": slide.id, "encoder": mapper.encoder_id}
+    provenance = Provenance("activate", settings.model_dump(), inputs)
+    with making(target, provenance) as partial:
+        tuning = mapper.tune()
+        group = zarr.open_group(str(partial.path), mode="a", zarr_format=3)
+        array = _create_map(group, slide, mapper.stride)
+        write = _WriteShard(slide, encoder, settings, tuning, array, partial)
+        shards = [shard for shard in slide.kept_shards() if not partial.done(*shard)]
+        compute.run_each(write, shards, workers=workers, label="activate")
+        write_record(
+            partial.path, provenance, stride=mapper.stride, orientation=asdict(tuning.orientation)
+        )
+
+
+def _create_map(group: zarr.Group, slide: Tiles, stride: int) -> zarr.Array[Any]:
+    shift = (1 - stride) / (2 * stride)
+    scales = ngff.multiscales(
+        "activation", axes="yx", mpp=slide.mpp * stride, levels=1, translation_px=shift
+    )
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [scales]}
+    return ngff.create_array(
+        group,
+        "0",
+        shape=tuple(-(-size // stride) for size in slide.image.shape[1:]),
+        chunk_px=slide.grid.tile_px // stride,
+        shard_px=slide.grid.shard_px // stride,
+        dtype="float16",
+    )
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is set once for a slide: orientation, and channel weights unless tiles have theirs."""
+
+    orientation: Orientation
+    weights: list[Tensor] | None
+
+
+@dataclass(frozen=True)
+class _WriteShard:
+    """Maps one shard; runs on a worker, which loads the network for itself."""
+
+    slide: Tiles
+    encoder: Path
+    settings: Activation
+    tuning: Tuning
+    array: zarr.Array[Any]
+    partial: Partial
+
+    def __call__(self, shard: tuple[int, int]) -> None:
+        mapper = Mapper(self.slide, self.encoder, self.settings)
+        region = self.slide.grid.shard(*shard).scaled_down(mapper.stride)
+        ngff.write_shard(self.array, region, mapper.shard(shard, self.tuning))
+        self.partial.finish(*shard)
+
+
+class Mapper:
+    """Activation maps of one slide's tiles, each tile read with its halo."""
+
+    def __init__(self, slide: Tiles, encoder: Path, settings: Activation) -> None:
+        network, trained = load_encoder(encoder)
+        self.encoder_id = trained["provenance"]["id"]
+        self.device = compute.device()
+        self.network: Encoder = network.to(self.device)
+        self.slide, self.settings = slide, settings
+        self.stride = map_stride(settings.layer)
+        self.halo_px = HALO_MULTIPLE * math.ceil(settings.halo_um / (HALO_MULTIPLE * slide.mpp))
+
+    def tune(self) -> Tuning:
+        """Orientation and channel weights from tiles spread evenly over the tissue."""
+        kept = self.slide.kept_tiles()
+        count = min(self.settings.sample_tiles, len(kept))
+        picks = np.unique(np.linspace(0, len(kept) - 1, count).round().astype(int))
+        images = np.stack([self._read(kept[pick]) for pick in picks])
+        density = np.stack([self._density(image) for image in images])
+        weights = [self._weights(batch) for batch in _batches(images)]
+        own = [torch.cat(block) for block in zip(*weights, strict=True)]
+        maps = self._sample_maps(images, [list(torch.split(block, BATCH)) for block in own])
+        orientation = orient(maps, density)
+        if self.settings.weights == "tile":
+            return Tuning(orientation, None)
+        shared = align(own, maps, density)
+        every = [[weight] * len(weights) for weight in shared]
+        again = orient(self._sample_maps(images, every), density)
+        return Tuning(replace(again, flipped_share=orientation.flipped_share), shared)
+
+    def _sample_maps(
+        self, images: NDArray[np.uint8], weights: list[list[Tensor]]
+    ) -> NDArray[np.float32]:
+        batches = zip(_batches(images), *weights, strict=True)
+        return np.concatenate([self._raw(batch, list(own)) for batch, *own in batches])
+
+    def shard(self, shard: tuple[int, int], tuning: Tuning) -> NDArray[np.float16]:
+        """Oriented maps of one shard, 0 where there is no tissue tile."""
+        area = self.slide.grid.shard(*shard).scaled_down(self.stride)
+        out = np.zeros((area.height, area.width), np.float16)
+        kept = self.slide.kept_tiles_of(shard)
+        for batch in (kept[i : i + BATCH] for i in range(0, len(kept), BATCH)):
+            images = np.stack([self._read(tile) for tile in batch])
+            maps = tuning.orientation.apply(self._raw(images, tuning.weights))
+            for tile, found in zip(batch, maps, strict=True):
+                where = self.slide.grid.tile(*tile).scaled_down(self.stride).within(area)
+                out[where.slices] = found[: where.height, : where.width]
+        return out
+
+    def _read(self, tile: tuple[int, int]) -> NDArray[np.uint8]:
+        side = self.slide.grid.tile_px
+        region = Region(tile[0] * side, tile[1] * side, side, side)
+        return self.slide.read(region.grown(self.halo_px))
+
+    def _input(self, images: NDArray[np.uint8]) -> Tensor:
+        return to_input(images).to(self.device, memory_format=torch.channels_last)
+
+    def _weights(self, images: NDArray[np.uint8]) -> list[Tensor]:
+        found = channel_weights(self.network, self._input(images), layer=self.settings.layer)
+        return [weight.cpu() for weight in found]
+
+    def _raw(self, images: NDArray[np.uint8], weights: list[Tensor] | None) -> NDArray[np.float32]:
+        own = None if weights is None else [weight.to(self.device) for weight in weights]
+        layer = self.settings.layer
+        maps = activation_maps(self.network, self._input(images), layer=layer, weights=own)
+        return self._inner(maps.cpu().numpy())
+
+    def _inner(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        halo, side = self.halo_px // self.stride, self.slide.grid.tile_px // self.stride
+        return maps[..., halo : halo + side, halo : halo + side]
+
+    def _density(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        density = nuclear_density(image, self.slide.stain)
+        smooth = ndimage.gaussian_filter(density, DENSITY_SIGMA_UM / self.slide.mpp)
+        return self._inner(smooth[:: self.stride, :: self.stride])
+
+
+def _batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [images[i : i + BATCH] for i in range(0, len(images), BATCH)]

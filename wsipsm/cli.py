@@ -1,0 +1,300 @@
+"""The command line: one sub-command a stage, its options made from the stage's settings."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_origin
+
+import click
+
+import wsipsm
+from wsipsm import compute, config
+from wsipsm.errors import DataError, WsipsmError
+
+EXISTING = click.Path(exists=True, path_type=Path)
+TARGET = click.Path(path_type=Path)
+
+target = click.argument("target", type=TARGET)
+workers = click.option(
+    "--workers", type=click.IntRange(1), help="Parallel workers. [default: the allotted cores]"
+)
+seed = click.option("--seed", default=0, show_default=True, help="Seed of every draw by chance.")
+quarantine = click.option(
+    "--quarantine", is_flag=True, help="Set a bad slide aside in TARGET, and exit with 0."
+)
+
+
+def settings(section: type[config.Section]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add one option for each field of `section`; the command gets them as `settings`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(**values: Any) -> Any:
+            given = {name: values.pop(name) for name in section.model_fields}
+            chosen = {name: _several(v) for name, v in given.items() if v not in (None, ())}
+            where = f"wsipsm {click.get_current_context().info_name}"
+            return function(settings=config.parse(section, chosen, where=where), **values)
+
+        for name, field in reversed(section.model_fields.items()):
+            default = field.get_default()
+            shown = " ".join(default) if isinstance(default, tuple) else default
+            command = click.option(
+                f"--{name.replace('_', '-')}",
+                name,
+                multiple=get_origin(field.annotation) is tuple,
+                help=f"{(field.description or '').capitalize()}. [default: {shown}]",
+            )(command)
+        return command
+
+    return decorate
+
+
+def _several(value: Any) -> Any:
+    """Values of a repeated option; one empty value (`--controls ""`) stands for none at all."""
+    return tuple(filter(None, value)) if isinstance(value, tuple) else value
+
+
+class Group(click.Group):
+    """Sub-commands in the order of the stages; our errors become one sentence and a code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of the commands, in the order of their definition."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; print an error of ours as one sentence and exit with its code."""
+        try:
+            return super().invoke(ctx)
+        except WsipsmError as error:
+            click.echo(f"wsipsm: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(wsipsm.__version__)
+def main() -> None:
+    """Turn whole-slide images into cells, without annotations."""
+    compute.one_thread_each()
+
+
+def set_aside(product: Path, *, wanted: bool, work: Callable[[], object]) -> None:
+    """Do `work`; where data are bad and it is `wanted`, quarantine `product` instead of failing."""
+    try:
+        work()
+    except DataError as error:
+        if not wanted:
+            raise
+        from wsipsm.io.product import quarantine as write_quarantined
+
+        stage = click.get_current_context().info_name or ""
+        write_quarantined(product, stage=stage, reason=str(error))
+        click.echo(f"wsipsm: quarantined: {error}", err=True)
+
+
+@main.command()
+@click.argument("folder", type=TARGET)
+@click.option("--count", default=2, show_default=True, help="Number of slides.")
+@click.option("--size-px", default=4096, show_default=True, help="Side of a slide, pixels.")
+@click.option("--mpp", default=0.25, show_default=True, help="Microns per pixel.")
+@click.option("--stain", type=click.Choice(["he", "ihc"]), default="he", show_default=True)
+@seed
+def phantom(folder: Path, **options: Any) -> None:
+    """Draw slides with known nuclei into FOLDER, the truth beside each."""
+    from wsipsm.phantom.phantom import draw_slides
+
+    for path in draw_slides(folder, **options):
+        click.echo(path)
+
+
+@main.command()
+@click.argument("slide", type=click.Path(path_type=Path))
+@target
+@click.option("--name", help="Name of the slide. [default: that of the file]")
+@click.option("--slide-mpp", type=float, help="Microns per pixel. [default: from the file]")
+@click.option("--stain", type=click.Choice(["he", "ihc"]), default="he", show_default=True)
+@settings(config.Tiling)
+@workers
+@quarantine
+def tile(slide: Path, target: Path, *, quarantine: bool, **options: Any) -> None:
+    """Cut the tissue of SLIDE into the tiles of TARGET (tiles.zarr)."""
+    from wsipsm.tiling.tile import tile as stage
+
+    set_aside(target, wanted=quarantine, work=lambda: stage(slide, target, **options))
+
+
+@main.command()
+@click.argument("tiles", nargs=-1, type=EXISTING, required=True)
+@target
+@settings(config.Pretraining)
+@seed
+@workers
+def pretrain(tiles: tuple[Path, ...], target: Path, **options: Any) -> None:
+    """Train the activation network of TARGET (encoder.pt) on unlabelled TILES."""
+    from wsipsm.pretraining.pretrain import pretrain as stage
+
+    stage(list(tiles), target, **options)
+
+
+@main.command()
+@click.argument("tiles", type=EXISTING)
+@click.argument("encoder", type=EXISTING)
+@target
+@settings(config.Activation)
+@workers
+@quarantine
+def activate(tiles: Path, encoder: Path, target: Path, *, quarantine: bool, **options: Any) -> None:
+    """Compute the prior self-activation map of TILES into TARGET (activation.zarr)."""
+    from wsipsm.activation.activate import activate as stage
+
+    set_aside(target, wanted=quarantine, work=lambda: stage(tiles, encoder, target, **options))
+
+
+@main.command()
+@click.argument("tiles", type=EXISTING)
+@click.argument("activation", type=EXISTING)
+@target
+@settings(config.Pseudomasks)
+@seed
+@workers
+@quarantine
+def pseudomask(
+    tiles: Path, activation: Path, target: Path, *, quarantine: bool, **options: Any
+) -> None:
+    """Cluster stain and ACTIVATION of TILES into TARGET (pseudomasks.zarr)."""
+    from wsipsm.pseudomasks.pseudomask import pseudomask as stage
+
+    set_aside(target, wanted=quarantine, work=lambda: stage(tiles, activation, target, **options))
+
+
+@main.command()
+@target
+@click.option("--tiles", type=EXISTING, multiple=True, required=True, help="One for each slide.")
+@click.option(
+    "--pseudomasks", type=EXISTING, multiple=True, required=True, help="In the order of --tiles."
+)
+@click.option("--model", type=click.Choice(["unet"]), default="unet", show_default=True)
+@settings(config.Training)
+@seed
+@workers
+def train(
+    target: Path, *, tiles: tuple[Path, ...], pseudomasks: tuple[Path, ...], **options: Any
+) -> None:
+    """Train the model of TARGET (such as unet.pt) on pseudo masks."""
+    from wsipsm.training.train import train as stage
+
+    stage(list(zip(tiles, pseudomasks, strict=True)), target, **options)
+
+
+@main.command()
+@click.argument("tiles", type=EXISTING)
+@click.argument("model", type=EXISTING)
+@target
+@settings(config.Inference)
+@workers
+@quarantine
+def segment(tiles: Path, model: Path, target: Path, *, quarantine: bool, **options: Any) -> None:
+    """Segment TILES with MODEL into the parts of TARGET (tile_cells)."""
+    from wsipsm.inference.segment import segment as stage
+
+    set_aside(target, wanted=quarantine, work=lambda: stage(tiles, model, target, **options))
+
+
+@main.command()
+@click.argument("tile_cells", type=EXISTING)
+@target
+@settings(config.Stitching)
+@quarantine
+def stitch(tile_cells: Path, target: Path, *, quarantine: bool, **options: Any) -> None:
+    """Give each cell of TILE_CELLS one owner, in TARGET (cells.parquet)."""
+    from wsipsm.stitching.stitch import stitch as stage
+
+    set_aside(target, wanted=quarantine, work=lambda: stage(tile_cells, target, **options))
+
+
+@main.command()
+@click.argument("cells", type=EXISTING)
+@target
+@settings(config.Export)
+@quarantine
+def export(cells: Path, target: Path, *, quarantine: bool, **options: Any) -> None:
+    """Write CELLS for another program; the name of TARGET says how.
+
+    A name that ends in .geojson.zip is for QuPath, one in .tsv a table of measurements.
+    """
+    from wsipsm.export.export import export as stage
+
+    set_aside(target, wanted=quarantine, work=lambda: stage(cells, target, **options))
+
+
+@main.command()
+@target
+@click.option("--tiles", type=EXISTING, multiple=True, required=True, help="One for each slide.")
+@click.option("--cells", type=EXISTING, multiple=True, required=True, help="cells.parquet of each.")
+@click.option("--zips", type=EXISTING, multiple=True, required=True, help="cells.geojson.zip.")
+def project(target: Path, **products: tuple[Path, ...]) -> None:
+    """Write a QuPath project of the cohort into TARGET, with the cells beside it."""
+    from wsipsm.export.project import project as stage
+
+    stage(target, **{name: list(paths) for name, paths in products.items()})
+
+
+@main.command()
+@target
+@click.option("--tiles", type=EXISTING, multiple=True, required=True, help="One for each slide.")
+@click.option("--cells", type=EXISTING, multiple=True, required=True, help="cells.parquet of each.")
+@click.option("--truth", multiple=True, required=True, help="GeoJSON or label image; '-' for none.")
+@click.option("--encoder", type=EXISTING, required=True, help="encoder.pt, for the controls.")
+@settings(config.Evaluation)
+@seed
+@workers
+def evaluate(target: Path, **options: Any) -> None:
+    """Score cells against truth, the plain controls beside them, into TARGET (JSON)."""
+    from wsipsm.evaluation.evaluate import evaluate as stage
+
+    stage(target, **options)
+
+
+@main.command()
+@click.argument("results", type=EXISTING)
+@target
+@click.option("--slides", multiple=True, required=True, help="Names of the slides, in order.")
+@click.option("--models", multiple=True, required=True, help="Names of the models, in order.")
+@click.option("--quarantined", type=TARGET, required=True, help="Table of bad slides to write.")
+@settings(config.Report)
+def report(results: Path, target: Path, **options: Any) -> None:
+    """Write one page about the cohort in RESULTS to TARGET (index.html)."""
+    from wsipsm.report.report import report as stage
+
+    stage(results, target, **options)
+
+
+@main.command()
+@click.argument("results", type=EXISTING)
+@click.option("--slides", multiple=True, required=True, help="Names of the slides, in order.")
+@click.option("--models", multiple=True, required=True, help="Names of the models, in order.")
+def summary(results: Path, slides: tuple[str, ...], models: tuple[str, ...]) -> None:
+    """Say in a few lines what the finished run in RESULTS came to."""
+    from wsipsm.report.summary import summary as lines_of
+
+    for line in lines_of(results, slides=slides, models=models):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("target", type=click.Choice(["schema", "table"]))
+def settings_of(target: str) -> None:
+    """Print the schema (JSON) or the table (Markdown) of all settings."""
+    from wsipsm.config import Config, settings_table
+
+    if target == "schema":
+        click.echo(json.dumps(Config.model_json_schema(), indent=1))
+    else:
+        click.echo(settings_table())
+
+
+if __name__ == "__main__":
+    main()

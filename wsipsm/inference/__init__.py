@@ -1,0 +1,1 @@
+"""Stage 6: model to the cells of every tile."""

@@ -1,0 +1,48 @@
+"""Label image of a tile to polygons on the slide: the one place where (y, x) becomes (x, y)."""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import find_contours
+
+TOLERANCE_PX = 0.2
+"""An outline may move by this much, in working pixels, to lose vertices."""
+
+
+def outlines(
+    labels: NDArray[np.int32], *, origin: tuple[int, int], scale: float
+) -> NDArray[np.object_]:
+    """Outline of every object of a label image as a shapely polygon in level-0 pixels (x, y).
+
+    Parameters
+    ----------
+    labels
+        int32 (y, x), ids 1 ... n; an object in several pieces gives its longest outline.
+    origin
+        Row and column of the label image's first pixel in the slide's working pixels.
+    scale
+        Level-0 pixels in a working pixel. Pixel (row, col) covers [col, col + 1) in x.
+
+    Returns
+    -------
+    ndarray
+        n polygons, in the order of the ids. The same object gives the same polygon, to the
+        bit, in whatever label image it lies.
+    """
+    rings, sizes = [], []
+    for index, where in enumerate(ndimage.find_objects(labels), start=1):
+        assert where is not None, "ids must be 1 ... n"
+        ring = max(find_contours(np.pad(labels[where] == index, 1), 0.5), key=len)
+        start = np.array([where[0].start + origin[0], where[1].start + origin[1]])
+        rings.append(ring + (start - 0.5))
+        sizes.append(len(ring))
+    if not rings:
+        return np.empty(0, object)
+    points = np.concatenate(rings)[:, ::-1]
+    owners = np.repeat(np.arange(len(rings)), sizes)
+    polygons = shapely.polygons(shapely.linearrings(points, indices=owners))
+    thinned = shapely.simplify(polygons, TOLERANCE_PX)
+    return np.asarray(shapely.transform(thinned, lambda xy: xy * scale))

@@ -1,0 +1,184 @@
+"""Stage 6: segment every tissue tile of one slide into parts of a cell table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import shapely
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsipsm import compute
+from wsipsm.config import Inference
+from wsipsm.inference.measure import measure
+from wsipsm.inference.outlines import outlines
+from wsipsm.io.parquet import TILE_CELL_SCHEMA, write_cells
+from wsipsm.io.product import Partial, Provenance, making, read_record, write_record
+from wsipsm.io.tiles import Tiles, open_tiles
+from wsipsm.models.segmenter import Segmented, Segmenter, load_segmenter
+from wsipsm.models.stain import stain_density
+from wsipsm.types import Region
+
+HALO_MULTIPLE = 16
+
+
+def segment(
+    tiles: Path, model: Path, target: Path, *, settings: Inference, workers: int | None = None
+) -> None:
+    """Write the cells that reach into each tissue tile, one part for each shard of tiles.
+
+    A tile is read with its halo, and tells of every cell that has a pixel in the tile:
+    `owned` says whether the cell's centroid lies in it, `cut` whether the halo was too small
+    to see all of the cell. Stage 7 gives each cell one owner.
+
+    Raises
+    ------
+    QuarantinedError
+        The slide was set aside.
+    SettingsError
+        The weights are absent or damaged.
+    """
+    slide = open_tiles(tiles)
+    _, trained = load_segmenter(model, settings=settings, mpp=slide.mpp, device=compute.device())
+    inputs = {"tiles": slide.id, "model": trained["provenance"]["id"]}
+    provenance = Provenance("segment", settings.model_dump(), inputs)
+    with making(target, provenance) as partial:
+        partial.path.mkdir(exist_ok=True)
+        write = _WriteShard(slide, model, settings, partial)
+        shards = [shard for shard in slide.kept_shards() if not partial.done(*shard)]
+        compute.run_each(write, shards, workers=workers, label="segment")
+        record = read_record(tiles)
+        write_record(
+            partial.path,
+            provenance,
+            model=trained["model"],
+            classes=trained["classes"],
+            **{name: record[name] for name in ("slide", "mpp", "scale")},
+        )
+
+
+@dataclass(frozen=True)
+class _WriteShard:
+    """Segments one shard; runs on a worker, which loads the model for itself."""
+
+    slide: Tiles
+    model: Path
+    settings: Inference
+    partial: Partial
+
+    def __call__(self, shard: tuple[int, int]) -> None:
+        segmenter, record = load_segmenter(
+            self.model, settings=self.settings, mpp=self.slide.mpp, device=compute.device()
+        )
+        worker = _Worker(self.slide, segmenter, self.settings, record["classes"])
+        part = self.partial.path / f"r{shard[0]:04d}_c{shard[1]:04d}.parquet"
+        write_cells(part, worker.shard(shard), {"shard": shard})
+        self.partial.finish(*shard)
+
+
+class _Worker:
+    """Cells of one slide's tiles."""
+
+    def __init__(
+        self, slide: Tiles, segmenter: Segmenter, settings: Inference, classes: list[str]
+    ) -> None:
+        self.slide, self.segmenter, self.classes = slide, segmenter, classes
+        self.batch = settings.batch
+        self.halo_px = HALO_MULTIPLE * math.ceil(settings.halo_um / (HALO_MULTIPLE * slide.mpp))
+
+    def shard(self, shard: tuple[int, int]) -> pa.Table:
+        """Cells of the tissue tiles of one shard, in the order of the tiles."""
+        kept = self.slide.kept_tiles_of(shard)
+        tables = [TILE_CELL_SCHEMA.empty_table()]
+        for batch in (kept[i : i + self.batch] for i in range(0, len(kept), self.batch)):
+            images = np.stack([self.slide.read(self._region(tile)) for tile in batch])
+            found = self.segmenter(images)
+            tables += [
+                self._table(tile, image, cells)
+                for tile, image, cells in zip(batch, images, found, strict=True)
+            ]
+        return pa.concat_tables(tables)
+
+    def _region(self, tile: tuple[int, int]) -> Region:
+        side = self.slide.grid.tile_px
+        return Region(tile[0] * side, tile[1] * side, side, side).grown(self.halo_px)
+
+    def _table(self, tile: tuple[int, int], image: NDArray[np.uint8], found: Segmented) -> pa.Table:
+        region = self._region(tile)
+        cells, rows = _reaching_in(found, self._core())
+        if not len(cells.scores):
+            return TILE_CELL_SCHEMA.empty_table()
+        scale = self.slide.scale
+        polygons = outlines(cells.labels, origin=(region.y, region.x), scale=scale)
+        centres = _centroids(cells.labels, region)
+        inside = self.slide.grid.tile(*tile)
+        owned = (
+            (centres >= (inside.y, inside.x))
+            & (centres < (inside.y + inside.height, inside.x + inside.width))
+        ).all(axis=1)
+        columns = {
+            "geometry": shapely.to_wkb(polygons),
+            "centroid_x": (centres[:, 1] + 0.5) * scale,
+            "centroid_y": (centres[:, 0] + 0.5) * scale,
+            "class": [self.classes[number - 1] for number in cells.classes],
+            "score": cells.scores,
+            "tile_row": np.full(len(rows), tile[0]),
+            "tile_col": np.full(len(rows), tile[1]),
+            "owned": owned,
+            "cut": self._cut(cells.labels, region),
+            **measure(
+                cells.labels,
+                polygons,
+                stain_density(image, self.slide.stain),
+                mpp=self.slide.mpp,
+                slide_mpp=self.slide.mpp / scale,
+            ),
+        }
+        return pa.table(columns, schema=TILE_CELL_SCHEMA)
+
+    def _core(self) -> tuple[slice, slice]:
+        side = slice(self.halo_px, self.halo_px + self.slide.grid.tile_px)
+        return side, side
+
+    def _cut(self, labels: NDArray[np.int32], region: Region) -> NDArray[np.bool_]:
+        """Cells at a border of what was read, unless the image ends there too."""
+        grid = self.slide.grid
+        cut = np.zeros(int(labels.max()) + 1, bool)
+        if region.y > 0:
+            cut[labels[0]] = True
+        if region.x > 0:
+            cut[labels[:, 0]] = True
+        if region.y + region.height < grid.height_px:
+            cut[labels[-1]] = True
+        if region.x + region.width < grid.width_px:
+            cut[labels[:, -1]] = True
+        return cut[1:]
+
+
+def _reaching_in(
+    found: Segmented, core: tuple[slice, slice]
+) -> tuple[Segmented, NDArray[np.int64]]:
+    """The cells with a pixel in the core, renumbered 1 ... n; and their former positions."""
+    inside = np.unique(found.labels[core])
+    inside = inside[inside > 0]
+    table = np.zeros(int(found.labels.max(initial=0)) + 1, np.int32)
+    table[inside] = np.arange(1, len(inside) + 1)
+    rows = inside.astype(np.int64) - 1
+    return Segmented(table[found.labels], found.classes[rows], found.scores[rows]), rows
+
+
+def _centroids(labels: NDArray[np.int32], region: Region) -> NDArray[np.float64]:
+    """Row and column of each centroid in the slide's working pixels, (n, 2).
+
+    Sums of whole numbers are exact, so that two tiles that see the same cell agree to the bit.
+    """
+    ids = np.arange(1, int(labels.max()) + 1)
+    rows, cols = np.indices(labels.shape)
+    area = ndimage.sum_labels(np.ones(labels.shape, np.int64), labels, ids)
+    y = ndimage.sum_labels(rows + region.y, labels, ids) / area
+    x = ndimage.sum_labels(cols + region.x, labels, ids) / area
+    return np.stack([y, x], axis=1)

@@ -1,0 +1,1 @@
+"""Files: slides, Zarr images, cell tables, checkpoints, and how a product comes to be."""

@@ -1,0 +1,127 @@
+"""OME-NGFF 0.5 images in sharded Zarr v3: creation, whole-shard writes, pyramids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from wsipsm.types import Region
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    *,
+    shape: tuple[int, ...],
+    chunk_px: int,
+    shard_px: int,
+    dtype: str,
+    fill: float = 0,
+) -> zarr.Array[Any]:
+    """Create an empty array (..., y, x); chunks and shards are square in the last two axes.
+
+    An array of that name is opened instead when it exists, as after a kill.
+    """
+    if name in group:
+        found = group[name]
+        assert isinstance(found, zarr.Array)
+        return found
+    lead = shape[:-2]
+    axes = ("c", "y", "x")[-len(shape) :]
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=(*lead, chunk_px, chunk_px),
+        shards=(*lead, shard_px, shard_px),
+        dtype=dtype,
+        fill_value=fill,
+        dimension_names=axes,
+        compressors=ZstdCodec(level=1),
+    )
+
+
+def write_shard(array: zarr.Array[Any], region: Region, data: NDArray[Any]) -> None:
+    """Write whole shards of an array (..., y, x) at once.
+
+    Raises
+    ------
+    ValueError
+        `region` does not begin and end at shard borders (or at the end of the array): two
+        processes that write to one shard would lose data without a word.
+    """
+    assert array.shards is not None
+    side = array.shards[-1]
+    for start, length, size in zip(
+        (region.y, region.x), (region.height, region.width), array.shape[-2:], strict=True
+    ):
+        stop = start + length
+        if start % side or (stop % side and stop != size):
+            raise ValueError(f"{array.name}: {start}:{stop} is not made of whole shards of {side}")
+    array[(..., *region.slices)] = data
+
+
+def read_padded(array: zarr.Array[Any], region: Region, *, fill: float) -> NDArray[Any]:
+    """Read a region of an array (..., y, x) that may leave it; what lies outside is `fill`."""
+    height, width = array.shape[-2:]
+    top, left = max(region.y, 0), max(region.x, 0)
+    bottom = max(min(region.y + region.height, height), top)
+    right = max(min(region.x + region.width, width), left)
+    inside: NDArray[Any] = np.asarray(array[..., top:bottom, left:right])
+    y, x = top - region.y, left - region.x
+    if inside.shape[-2:] == (region.height, region.width):
+        return inside
+    out = np.full((*array.shape[:-2], region.height, region.width), fill, dtype=inside.dtype)
+    out[..., y : y + inside.shape[-2], x : x + inside.shape[-1]] = inside
+    return out
+
+
+def halve(image: NDArray[Any]) -> NDArray[Any]:
+    """Mean of 2 x 2 pixels of a uint8 image (c, y, x); an odd border row or column is repeated."""
+    odd = [(0, 0)] * (image.ndim - 2) + [(0, size % 2) for size in image.shape[-2:]]
+    even = np.pad(image, odd, mode="edge").astype(np.uint16)
+    total = (
+        even[..., ::2, ::2] + even[..., 1::2, ::2] + even[..., ::2, 1::2] + even[..., 1::2, 1::2]
+    )
+    return ((total + 2) // 4).astype(image.dtype)
+
+
+def decimate(labels: NDArray[Any]) -> NDArray[Any]:
+    """Every second pixel of a label image (y, x): labels must not be averaged."""
+    return labels[..., ::2, ::2]
+
+
+def multiscales(
+    name: str, *, axes: str, mpp: float, levels: int, translation_px: float = 0
+) -> dict[str, Any]:
+    """OME-NGFF 0.5 metadata of a pyramid `0` ... that halves at each level.
+
+    `axes` is "cyx" or "yx"; `mpp` that of level 0; `translation_px` shifts pixel centres.
+    """
+    units = [
+        {"name": axis, "type": "space", "unit": "micrometer"}
+        if axis in "yx"
+        else {"name": "c", "type": "channel"}
+        for axis in axes
+    ]
+    datasets = []
+    for level in range(levels):
+        step = mpp * 2**level
+        shift = mpp * (2**level - 1) / 2 + translation_px * mpp
+        scale = [step if axis in "yx" else 1.0 for axis in axes]
+        shifts = [shift if axis in "yx" else 0.0 for axis in axes]
+        transforms = [
+            {"type": "scale", "scale": scale},
+            {"type": "translation", "translation": shifts},
+        ]
+        datasets.append({"path": str(level), "coordinateTransformations": transforms})
+    return {"name": name, "axes": units, "datasets": datasets}
+
+
+def open_group(path: Path) -> zarr.Group:
+    """Open a group for reading."""
+    return zarr.open_group(str(path), mode="r", zarr_format=3)

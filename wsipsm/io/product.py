@@ -1,0 +1,240 @@
+"""How a product comes to be: written privately, kept over a kill, renamed at the end.
+
+A product is a file or a folder that one stage writes. It exists complete or not at all: the
+stage works in a sibling, `NAME.partial`, that is keyed by the product's provenance, so that the
+next try of the same work continues and any other work starts anew. A slide that cannot be used
+gets a *quarantined* product at each stage, which holds nothing but the reason.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import wsipsm
+from wsipsm.errors import DataError, QuarantinedError, WsipsmError
+
+RECORD = "product.json"
+"""Name of the record inside a plain folder; Zarr, Parquet and .pt have it in their metadata."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a product: stage, code version, settings, and the identity of each input."""
+
+    stage: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, with the product's own `id` (a hash of all the rest)."""
+        record: dict[str, Any] = {
+            "stage": self.stage,
+            "code": code_version(),
+            "settings": self.settings,
+            "inputs": self.inputs,
+        }
+        text = json.dumps(record, sort_keys=True)
+        return {"id": hashlib.sha256(text.encode()).hexdigest()[:32], **record}
+
+
+@functools.cache
+def code_version() -> str:
+    """Version of the package and a hash of its source, such as `0.1.0+3fa9c1d2`."""
+    digest = hashlib.sha256()
+    root = Path(wsipsm.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return f"{wsipsm.__version__}+{digest.hexdigest()[:8]}"
+
+
+def fingerprint(path: Path) -> str:
+    """Identity of an input file: SHA-256 of its size and of its first and last MiB."""
+    mib = 1 << 20
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in (file for file in files if file.is_file()):
+        size = file.stat().st_size
+        digest.update(str(size).encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(mib))
+            stream.seek(max(mib, size - mib))
+            digest.update(stream.read(mib))
+    return digest.hexdigest()[:32]
+
+
+class Partial:
+    """The private sibling of a product while it is being made: a folder, and what is done in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "content"
+        self._done = folder / "done"
+        self._done.mkdir(parents=True, exist_ok=True)
+
+    def done(self, *key: object) -> bool:
+        """Whether the piece of work `key` was finished, now or before a kill."""
+        return (self._done / "_".join(map(str, key))).exists()
+
+    def finish(self, *key: object) -> None:
+        """Note that the piece of work `key` is finished and on disk."""
+        (self._done / "_".join(map(str, key))).touch()
+
+
+@contextmanager
+def making(target: Path, provenance: Provenance) -> Iterator[Partial]:
+    """Make the product `target`: write to `partial.path` inside, and it is renamed at the end.
+
+    An earlier `target` is replaced at that moment. After an error or a kill the partial work
+    stays for the next try.
+
+    Raises
+    ------
+    WsipsmError
+        The disk is full, or another process is making the same product.
+    """
+    folder = target.with_name(target.name + ".partial")
+    key = provenance.as_dict()["id"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder, target):
+            key_file = folder / "key"
+            if not key_file.exists() or key_file.read_text() != key:
+                for path in (folder / "content", folder / "done"):
+                    _remove(path)
+                key_file.write_text(key)
+            partial = Partial(folder)
+            yield partial
+            _remove(target)
+            partial.path.rename(target)
+            shutil.rmtree(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or target.parent
+        raise WsipsmError(f"{where}: the disk is full; free some space and run again") from error
+
+
+@contextmanager
+def _lock(folder: Path, target: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise WsipsmError(
+                f"{target}: another process is making it; wait for that one, or end it"
+            ) from None
+        yield
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_record(folder: Path, provenance: Provenance, **extra: Any) -> None:
+    """Write the record of a folder product: its provenance, and what else it wants to say.
+
+    A Zarr group keeps it as attribute `wsipsm`, beside the attributes that it has.
+    """
+    _write_record(folder, {"provenance": provenance.as_dict(), **extra})
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    file = folder / RECORD
+    if folder.suffix == ".zarr" or (folder / "zarr.json").exists():
+        file = folder / "zarr.json"
+        empty: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+        group = json.loads(file.read_text()) if file.exists() else empty
+        group["attributes"]["wsipsm"] = record
+        record = group
+    file.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def read_record(product: Path) -> dict[str, Any]:
+    """Record of a product, whatever its kind.
+
+    Raises
+    ------
+    QuarantinedError
+        The product stands for a slide that was set aside; the message is the first reason.
+    DataError
+        There is no such product, or it is not one of ours.
+    """
+    record = _read_any_record(product)
+    if "quarantine" in record:
+        raise QuarantinedError(str(record["quarantine"]))
+    return record
+
+
+def identity(product: Path) -> str:
+    """Identity of a product as an input of the next: the `id` in its provenance."""
+    return str(read_record(product)["provenance"]["id"])
+
+
+def _read_any_record(product: Path) -> dict[str, Any]:
+    try:
+        if (product / "zarr.json").exists():
+            group = json.loads((product / "zarr.json").read_text())
+            text = json.dumps(group["attributes"]["wsipsm"])
+        elif product.is_dir():
+            text = (product / RECORD).read_text()
+        elif product.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            text = (pq.read_schema(product).metadata or {})[b"wsipsm"].decode()
+        elif product.suffix == ".zip":
+            with zipfile.ZipFile(product) as archive:
+                text = archive.comment.decode()
+        elif product.suffix == ".pt":
+            import torch
+
+            text = torch.load(product, weights_only=True, map_location="cpu", mmap=True)["record"]
+        else:
+            text = product.read_text()
+        record: dict[str, Any] = json.loads(text)
+        if not isinstance(record, dict):
+            raise ValueError("no record")
+    except FileNotFoundError:
+        raise DataError(f"{product}: no such product; run the stage that makes it") from None
+    except (KeyError, ValueError, OSError, RuntimeError, zipfile.BadZipFile):
+        raise DataError(f"{product}: not a product of wsipsm; make it again") from None
+    return record
+
+
+def quarantine(target: Path, *, stage: str, reason: str) -> None:
+    """Write `target` as the product of a slide that was set aside, with the reason."""
+    folder = target.with_name(target.name + ".partial")
+    _remove(folder)
+    folder.mkdir(parents=True)
+    content = folder / f"content{target.suffix}"
+    record = {"quarantine": reason, "stage": stage}
+    if target.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        metadata = {"wsipsm": json.dumps(record)}
+        pq.write_table(pa.table({}).replace_schema_metadata(metadata), content)
+    elif target.suffix == ".zip":
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.comment = json.dumps(record).encode()
+    elif target.suffix in (".json", ".tsv"):
+        content.write_text(json.dumps(record) + "\n")
+    else:
+        content.mkdir()
+        _write_record(content, record)
+    _remove(target)
+    content.rename(target)
+    _remove(folder)

@@ -1,0 +1,140 @@
+"""A slide's tiles as the later stages see them: one image on one grid, read with a halo."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from wsipsm.config import Stain
+from wsipsm.errors import DataError, QuarantinedError
+from wsipsm.io import ngff
+from wsipsm.io.product import read_record
+from wsipsm.types import Region, TileGrid
+
+WHITE = 255
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The product of stage 1, open for reading.
+
+    Attributes
+    ----------
+    slide, stain
+        As in the slide sheet.
+    mpp
+        Working resolution in microns per pixel.
+    scale
+        Level-0 pixels in one working pixel.
+    size_px
+        Level-0 height and width of the slide.
+    bounds
+        Level-0 x, y, width, height of the scanned area, as QuPath crops to it; (0, 0, w, h)
+        where the file names none.
+    image
+        uint8 (3, y, x) at the working mpp; white (255) where nothing was written.
+    tissue_share
+        float32 (rows, cols): share of tissue in each tile.
+    kept
+        bool (rows, cols): tiles that are written and used.
+    """
+
+    path: Path
+    slide: str
+    stain: Stain
+    source: str
+    mpp: float
+    scale: float
+    size_px: tuple[int, int]
+    bounds: tuple[int, int, int, int]
+    grid: TileGrid
+    image: zarr.Array[Any]
+    tissue_share: NDArray[np.float32]
+    kept: NDArray[np.bool_]
+    id: str
+
+    def read(self, region: Region) -> NDArray[np.uint8]:
+        """Pixels uint8 (3, height, width) of a region that may leave the image (white there)."""
+        return ngff.read_padded(self.image, region, fill=WHITE)
+
+    def kept_tiles(self) -> list[tuple[int, int]]:
+        """Row and column of every tile with tissue, row by row."""
+        return [(int(row), int(col)) for row, col in np.argwhere(self.kept)]
+
+    def kept_shards(self) -> list[tuple[int, int]]:
+        """Row and column of every shard that holds a tile with tissue."""
+        side = self.grid.shard_tiles
+        return [
+            (row, col)
+            for row, col in self.grid.shards()
+            if self.kept[row * side : (row + 1) * side, col * side : (col + 1) * side].any()
+        ]
+
+    def kept_tiles_of(self, shard: tuple[int, int]) -> list[tuple[int, int]]:
+        """Row and column of every tile with tissue in one shard."""
+        return [tile for tile in self.grid.tiles_of_shard(*shard) if self.kept[tile]]
+
+    def overview(self) -> NDArray[np.uint8]:
+        """Overview of the whole slide, uint8 (3, y, x), at about 8 microns per pixel."""
+        return np.asarray(ngff.open_group(self.path)["overview"])
+
+    def tissue(self) -> NDArray[np.bool_]:
+        """Tissue mask, bool (y, x), on the grid of `overview`."""
+        mask: NDArray[np.bool_] = np.asarray(ngff.open_group(self.path)["labels/tissue/0"]) > 0
+        return mask
+
+
+def open_tiles(path: Path) -> Tiles:
+    """Open the product of stage 1.
+
+    Raises
+    ------
+    QuarantinedError
+        The slide was set aside.
+    """
+    record = read_record(path)
+    group = ngff.open_group(path)
+    image = group["0"]
+    assert isinstance(image, zarr.Array)
+    facts = record["slide"]
+    grid = TileGrid(image.shape[1], image.shape[2], record["tile_px"], record["shard_tiles"])
+    return Tiles(
+        path=path,
+        slide=facts["slide"],
+        stain=facts["stain"],
+        source=facts["source"],
+        mpp=record["mpp"],
+        scale=record["scale"],
+        size_px=(facts["height_px"], facts["width_px"]),
+        bounds=tuple(facts["bounds"]),
+        grid=grid,
+        image=image,
+        tissue_share=np.asarray(group["tissue_share"]),
+        kept=np.asarray(group["kept"]).astype(bool),
+        id=record["provenance"]["id"],
+    )
+
+
+def open_usable(paths: list[Path]) -> list[Tiles]:
+    """Open the tiles of a cohort without the slides that were set aside.
+
+    Raises
+    ------
+    DataError
+        No slide is left.
+    """
+    usable = []
+    for path in paths:
+        with contextlib.suppress(QuarantinedError):
+            usable.append(open_tiles(path))
+    if not usable:
+        raise DataError(
+            "every slide of the cohort was set aside; see quarantine.tsv for the reasons"
+        )
+    return usable

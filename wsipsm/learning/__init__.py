@@ -1,0 +1,1 @@
+"""Training that the stages share: tiles, augmentation, one loop."""

@@ -1,0 +1,79 @@
+"""Random changes of training tiles that leave their meaning: geometry and stain."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.color import rgb_from_hed
+from torch import Tensor
+from torch.nn import functional
+
+from wsipsm.models.stain import optical_density
+
+REACH = 2
+"""Side of the region to read for `turn`, in sides of the tile that it returns."""
+
+MAX_LOG_SCALE = 0.3
+
+
+def turn(
+    rng: np.random.Generator, image: Tensor, labels: Tensor, *, side_px: int
+) -> tuple[Tensor, Tensor]:
+    """Rotate, flip and scale a tile and its label images by one random affine map.
+
+    Parameters
+    ----------
+    image
+        float (3, REACH * side_px, REACH * side_px).
+    labels
+        float (n, ...) of the same size; values are kept (nearest pixel).
+
+    Returns
+    -------
+    tuple
+        The central (3, side_px, side_px) and (n, side_px, side_px) after the map.
+    """
+    angle = rng.uniform(0, 2 * math.pi) if rng.random() < 0.5 else rng.integers(4) * math.pi / 2
+    scale = math.exp(rng.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE)) / REACH
+    flip = 1.0 if rng.random() < 0.5 else -1.0
+    cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
+    matrix = torch.tensor([[cos * flip, -sin, 0.0], [sin * flip, cos, 0.0]])
+    grid = functional.affine_grid(matrix[None], [1, 1, side_px, side_px], align_corners=False)
+    return _sample(image, grid, "bilinear"), _sample(labels, grid, "nearest")
+
+
+def _sample(image: Tensor, grid: Tensor, mode: str) -> Tensor:
+    return functional.grid_sample(
+        image[None], grid, mode=mode, padding_mode="reflection", align_corners=False
+    )[0]
+
+
+def restain(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Another laboratory's staining of an RGB tile (3, y, x), by Beer-Lambert.
+
+    Each stain (haematoxylin, eosin, DAB) is multiplied by a factor from N(1, 0.15), and
+    a density from N(0, 0.03) is added to all channels.
+    """
+    gains = rng.normal(1, 0.15, 3)
+    mixing = np.linalg.inv(rgb_from_hed) @ np.diag(gains) @ rgb_from_hed
+    density = np.einsum("cyx,cd->dyx", optical_density(image), mixing.astype(np.float32))
+    density += np.float32(rng.normal(0, 0.03))
+    pixels = 255 * np.power(10, -np.maximum(density, 0))
+    return np.asarray(np.clip(pixels, 0, 255), np.uint8)
+
+
+def roughen(rng: np.random.Generator, image: Tensor) -> Tensor:
+    """Blur (one time in four) and noise of a network input (3, y, x) in [-1, 1]."""
+    if rng.random() < 0.25:
+        sigma = rng.uniform(0.3, 1.2)
+        offsets = torch.arange(-3, 4, dtype=torch.float32)
+        kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+        kernel /= kernel.sum()
+        padded = functional.pad(image[:, None], (3, 3, 3, 3), mode="reflect")
+        rows = functional.conv2d(padded, kernel.view(1, 1, 7, 1))
+        image = functional.conv2d(rows, kernel.view(1, 1, 1, 7))[:, 0]
+    noise = rng.normal(0, rng.uniform(0, 0.06), image.shape).astype(np.float32)
+    return image + torch.from_numpy(noise)

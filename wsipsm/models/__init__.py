@@ -1,0 +1,1 @@
+"""Networks, stain mixing, and pixels to instances: no files, no workflow."""

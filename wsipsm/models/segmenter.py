@@ -1,0 +1,108 @@
+"""The one seam behind which every model segments: tiles in, label images out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsipsm.config import Inference
+from wsipsm.errors import SettingsError
+from wsipsm.io.checkpoint import load_checkpoint
+from wsipsm.models.encoder import to_input
+from wsipsm.models.instances import split_by_height, tidy_objects
+from wsipsm.models.unet import UNet
+
+SMOOTHING_PX = 1.0
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """Cells of one tile.
+
+    Attributes
+    ----------
+    labels
+        int32 (y, x): instance ids 1 ... n, 0 = background.
+    classes
+        uint8 (n,): class 1 ... k of each cell.
+    scores
+        float32 (n,), 0 to 1: how sure the model is of each cell.
+    """
+
+    labels: NDArray[np.int32]
+    classes: NDArray[np.uint8]
+    scores: NDArray[np.float32]
+
+
+class Segmenter(Protocol):
+    """A trained model, ready to segment; one thread uses it at a time."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> list[Segmented]:
+        """Segment uint8 RGB tiles (n, 3, y, x) whose sides are multiples of 32."""
+        ...
+
+
+def load_segmenter(
+    path: Path, *, settings: Inference, mpp: float, device: torch.device
+) -> tuple[Segmenter, dict[str, Any]]:
+    """The segmenter of a checkpoint, and the checkpoint's record.
+
+    Raises
+    ------
+    SettingsError
+        The weights are absent or damaged, or of a model that is not known here.
+    """
+    state, record = load_checkpoint(path)
+    if record.get("model") not in MODELS:
+        raise SettingsError(f"{path}: not a model that segments; use the product of `wsipsm train`")
+    network = MODELS[record["model"]](**record["architecture"])
+    network.load_state_dict(state)
+    network.eval().requires_grad_(False)
+    network.to(device)
+    return UNetSegmenter(network, settings=settings, mpp=mpp), record
+
+
+MODELS: dict[str, type[UNet]] = {"unet": UNet}
+"""Models by the name that the configuration and the folders of results use."""
+
+
+class UNetSegmenter:
+    """Foreground by threshold, seeds by h-maxima of the distance map, watershed."""
+
+    def __init__(self, network: UNet, *, settings: Inference, mpp: float) -> None:
+        self.network, self.settings, self.mpp = network, settings, mpp
+        self.device = next(network.parameters()).device
+
+    def __call__(self, images: NDArray[np.uint8]) -> list[Segmented]:
+        """Segment uint8 RGB tiles (n, 3, y, x)."""
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"),
+        ):
+            output = self.network(to_input(images).to(self.device)).float()
+            chances = torch.softmax(output[:, :-1], dim=1).cpu().numpy()
+            distance = output[:, -1].cpu().numpy()
+        return [self._cells(*pair) for pair in zip(chances, distance, strict=True)]
+
+    def _cells(self, chances: NDArray[np.float32], distance: NDArray[np.float32]) -> Segmented:
+        settings = self.settings
+        foreground = 1 - chances[0]
+        mask = foreground > settings.foreground
+        height = ndimage.gaussian_filter(distance, SMOOTHING_PX)
+        labels = split_by_height(
+            mask, height, rise=settings.seed_height, least=settings.seed_distance
+        )
+        labels = tidy_objects(labels, min_area_px=settings.min_area_um2 / self.mpp**2)
+        ids = np.arange(1, int(labels.max(initial=0)) + 1)
+        if len(ids) == 0:
+            return Segmented(labels, np.zeros(0, np.uint8), np.zeros(0, np.float32))
+        means = np.stack([ndimage.mean(chance, labels, ids) for chance in chances[1:]])
+        classes = (1 + means.argmax(axis=0)).astype(np.uint8)
+        scores = np.asarray(ndimage.mean(foreground, labels, ids), np.float32)
+        return Segmented(labels, classes, scores)

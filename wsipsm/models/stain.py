@@ -1,0 +1,47 @@
+"""Optical density and stain density of a tile (Beer-Lambert, Ruifrok and Johnston 2001)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.color import rgb_from_hed
+
+from wsipsm.config import Stain
+
+_SECOND = {"he": 1, "ihc": 2}
+
+
+def optical_density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Optical density -log10(I / 255) of an RGB image (3, y, x): float32, 0 (white) to 2.41."""
+    table = -np.log10(np.maximum(np.arange(256), 1) / 255)
+    density: NDArray[np.float32] = table.astype(np.float32)[image]
+    return density
+
+
+def stain_density(image: NDArray[np.uint8], stain: Stain) -> NDArray[np.float32]:
+    """Density of haematoxylin and of the counterstain, float32 (2, y, x), clipped at 0.
+
+    Parameters
+    ----------
+    image
+        uint8 RGB (3, y, x).
+    stain
+        "he" (haematoxylin, eosin) or "ihc" (haematoxylin, DAB).
+
+    Notes
+    -----
+    Densities solve OD = sum of density x stain vector, with the vectors of Ruifrok and
+    Johnston (scikit-image's `rgb_from_hed`) and their cross product as the residual.
+    """
+    first, second = rgb_from_hed[0], rgb_from_hed[_SECOND[stain]]
+    vectors = np.stack([first, second, np.cross(first, second)])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    unmix = np.linalg.inv(vectors)[:, :2].T.astype(np.float32)
+    density: NDArray[np.float32] = np.einsum("sc,cyx->syx", unmix, optical_density(image))
+    return np.maximum(density, 0, out=density)
+
+
+def nuclear_density(image: NDArray[np.uint8], stain: Stain) -> NDArray[np.float32]:
+    """What makes a nucleus dark, float32 (y, x): haematoxylin, and DAB too in IHC."""
+    density = stain_density(image, stain)
+    return np.asarray(density[0] if stain == "he" else density.sum(axis=0))

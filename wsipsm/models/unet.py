@@ -1,0 +1,110 @@
+"""U-Nets: any timm encoder that offers its stages, or a small one for CPUs, under one decoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wsipsm.errors import SettingsError
+
+SMALL_WIDTHS = (32, 64, 128, 192)
+
+
+class UNet(nn.Module):
+    """Class scores and a distance map of every pixel.
+
+    Parameters
+    ----------
+    backbone
+        `small`, or a timm network with `features_only` (the paper: resnet34).
+    classes
+        Number of classes of cells, k.
+
+    Notes
+    -----
+    Output (n, k + 2, y, x) for input (n, 3, y, x) with sides that are multiples of 32:
+    channels 0 ... k are class scores before softmax (0 = background), channel k + 1 is the
+    distance to the outline, 1 at the centre of a cell and 0 outside.
+    """
+
+    def __init__(self, backbone: str, *, classes: int) -> None:
+        super().__init__()
+        self.architecture = {"backbone": backbone, "classes": classes}
+        self.encoder = SmallEncoder() if backbone == "small" else TimmEncoder(backbone)
+        widths = self.encoder.widths
+        above = [*widths[1:-1], widths[-1]]
+        self.decoder = nn.ModuleList(
+            Block(skip + deep, skip) for skip, deep in zip(widths[:-1], above, strict=True)
+        )
+        self.head = nn.Conv2d(widths[0], (classes + 2) * self.encoder.stride**2, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores and distance, (n, k + 2, y, x)."""
+        *skips, deep = self.encoder(images)
+        for skip, block in zip(reversed(skips), reversed(self.decoder), strict=True):
+            raised = functional.interpolate(deep, size=skip.shape[-2:], mode="nearest")
+            deep = block(torch.cat([skip, raised], dim=1))
+        return functional.pixel_shuffle(self.head(deep), self.encoder.stride)
+
+
+class Block(nn.Sequential):
+    """Two 3 x 3 convolutions with batch norm."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        layers: list[nn.Module] = []
+        for width in (inputs, outputs):
+            layers += [
+                nn.Conv2d(width, outputs, 3, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+
+
+class SmallEncoder(nn.Module):
+    """Four stages on the image folded 2 x 2 into channels: 1.5 million parameters in the U-Net."""
+
+    stride = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths = list(SMALL_WIDTHS)
+        inputs = (3 * self.stride**2, *SMALL_WIDTHS)
+        self.stages = nn.ModuleList(
+            Block(i, o) for i, o in zip(inputs[:-1], SMALL_WIDTHS, strict=True)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Features of every stage, from fine to coarse."""
+        features = functional.pixel_unshuffle(images, self.stride)
+        found = []
+        for number, stage in enumerate(self.stages):
+            features = stage(functional.max_pool2d(features, 2) if number else features)
+            found.append(features)
+        return found
+
+
+class TimmEncoder(nn.Module):
+    """The stages of a timm network from random weights."""
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+        try:
+            body: Any = timm.create_model(backbone, pretrained=False, features_only=True)
+        except RuntimeError:
+            raise SettingsError(
+                f"training.backbone: timm has no network {backbone!r} that offers its stages;"
+                " use small, resnet18 or resnet34"
+            ) from None
+        self.body = body
+        self.widths: list[int] = body.feature_info.channels()
+        self.stride: int = body.feature_info.reduction()[0]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Features of every stage, from fine to coarse."""
+        found: list[Tensor] = self.body(images)
+        return found

@@ -1,0 +1,1 @@
+"""Stage 2: the self-supervised activation network."""

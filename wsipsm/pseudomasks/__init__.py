@@ -1,0 +1,1 @@
+"""Stage 4: activation maps and stain to pseudo masks."""

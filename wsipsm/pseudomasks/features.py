@@ -1,0 +1,77 @@
+"""What a pixel is clustered by: stain density, its contrast to the surroundings, activation."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsipsm.config import Stain
+from wsipsm.models.stain import nuclear_density, stain_density
+from wsipsm.types import Region
+
+DENSITY, CONTRAST, ACTIVATION, CLASS_STAIN = range(4)
+"""Order of the features. The last one does not make foreground; it tells classes apart."""
+
+TRUNCATE = 3.0
+
+
+def pixel_features(
+    image: NDArray[np.uint8],
+    activation: NDArray[np.float32],
+    *,
+    stain: Stain,
+    smoothing_px: float,
+    context_px: float,
+) -> NDArray[np.float32]:
+    """Features of every pixel, float32 (4, y, x).
+
+    Parameters
+    ----------
+    image
+        uint8 RGB (3, y, x).
+    activation
+        Activation map at the same pixels, [0, 1].
+    smoothing_px, context_px
+        Gaussian sigmas: of the density, and of the local mean that it is compared with.
+    """
+    density = ndimage.gaussian_filter(nuclear_density(image, stain), smoothing_px)
+    around = ndimage.gaussian_filter(density, context_px, truncate=TRUNCATE)
+    haematoxylin, counterstain = stain_density(image, stain)
+    told_apart = counterstain if stain == "ihc" else haematoxylin
+    smooth = ndimage.gaussian_filter(told_apart, smoothing_px)
+    return np.stack([density, density - around, activation, smooth]).astype(np.float32)
+
+
+def upsample_map(
+    coarse: NDArray[np.floating], origin: tuple[int, int], region: Region, *, stride: int
+) -> NDArray[np.float32]:
+    """Bilinear values at the pixels of a region, of a map whose pixel j is centred on stride * j.
+
+    Parameters
+    ----------
+    coarse
+        Part of the map, (y, x); beyond its border the border's value holds.
+    origin
+        Row and column in the map of the part's first pixel.
+    region
+        Pixels wanted, on the tile grid.
+
+    Returns
+    -------
+    ndarray
+        float32 (region.height, region.width).
+    """
+    rows = np.clip((region.y + np.arange(region.height)) / stride - origin[0], 0, None)
+    cols = np.clip((region.x + np.arange(region.width)) / stride - origin[1], 0, None)
+    values = coarse.astype(np.float32)
+    return _lerp(_lerp(values, rows).T, cols).T
+
+
+def _lerp(values: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows of `values` at fractional positions."""
+    last = len(values) - 1
+    low = np.minimum(at.astype(int), last)
+    high = np.minimum(low + 1, last)
+    weight = (at - low).astype(np.float32)[:, None].clip(0, 1)
+    return np.asarray(values[low] * (1 - weight) + values[high] * weight, np.float32)

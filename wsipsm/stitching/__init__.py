@@ -1,0 +1,1 @@
+"""Stage 7: cells of tiles to cells of the slide."""

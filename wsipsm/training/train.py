@@ -1,0 +1,191 @@
+"""Stage 5: train the downstream network on the pseudo masks of the cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import zarr
+from torch import Tensor
+from torch.nn import functional
+
+from wsipsm import compute
+from wsipsm.config import Training
+from wsipsm.errors import DataError, QuarantinedError
+from wsipsm.io import ngff
+from wsipsm.io.checkpoint import save_checkpoint
+from wsipsm.io.product import Provenance, making, read_record
+from wsipsm.io.tiles import Tiles, open_tiles
+from wsipsm.learning.augment import REACH, restain, roughen, turn
+from wsipsm.learning.dataset import Sampler
+from wsipsm.learning.loop import Plan, fit
+from wsipsm.models.encoder import to_input
+from wsipsm.models.segmenter import MODELS
+from wsipsm.training.targets import IGNORE, make_targets
+from wsipsm.types import Region
+
+DISK_UM = 0.5
+
+
+def train(
+    slides: list[tuple[Path, Path]],
+    target: Path,
+    *,
+    model: str,
+    settings: Training,
+    seed: int,
+    workers: int | None = None,
+) -> None:
+    """Train a model; a killed run continues from its last snapshot.
+
+    Parameters
+    ----------
+    slides
+        `tiles.zarr` and `pseudomasks.zarr` of every slide; quarantined ones are left out.
+    target
+        The checkpoint, such as `unet.pt`.
+
+    Raises
+    ------
+    DataError
+        No slide is left, slides differ in their classes, or the training diverged.
+    """
+    masked = [_Masked(*pair) for pair in slides if _usable(pair[1])]
+    classes = _common_classes(masked)
+    ids = {f"{slide.tiles.slide}": slide.id for slide in masked}
+    provenance = Provenance("train", {**settings.model_dump(), "model": model, "seed": seed}, ids)
+    with making(target, provenance) as partial:
+        device = compute.device()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = MODELS[model](settings.backbone, classes=len(classes))
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        curve = fit(
+            network,
+            sample_of=_Samples(masked, settings=settings, seed=seed),
+            loss_of=_Loss(settings),
+            plan=_plan(settings),
+            snapshot=partial.path.with_name("snapshot"),
+            workers=workers or compute.allotted_cores(),
+        )
+        record = {
+            "provenance": provenance.as_dict(),
+            "model": model,
+            "architecture": network.architecture,
+            "classes": classes,
+            "curve": curve,
+        }
+        save_checkpoint(partial.path, network.state_dict(), record)
+
+
+def _plan(settings: Training) -> Plan:
+    return Plan(
+        settings.steps,
+        settings.batch,
+        settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        averaging=settings.averaging,
+    )
+
+
+def _usable(product: Path) -> bool:
+    try:
+        read_record(product)
+    except QuarantinedError:
+        return False
+    return True
+
+
+class _Masked:
+    """A slide with its pseudo masks, open for reading."""
+
+    def __init__(self, tiles: Path, pseudomasks: Path) -> None:
+        self.tiles: Tiles = open_tiles(tiles)
+        record = read_record(pseudomasks)
+        self.id = record["provenance"]["id"]
+        self.classes: list[str] = record["classes"]
+        labels = ngff.open_group(pseudomasks)["labels"]
+        assert isinstance(labels, zarr.Group)
+        self._arrays: list[Any] = [labels["classes/0"], labels["instances/0"]]
+
+    def labels(self, region: Region) -> tuple[Any, Any]:
+        """Classes (255 outside the slide) and instances (0 outside) of a region."""
+        classes, instances = self._arrays
+        return (
+            ngff.read_padded(classes, region, fill=IGNORE),
+            ngff.read_padded(instances, region, fill=0),
+        )
+
+
+def _common_classes(masked: list[_Masked]) -> list[str]:
+    if not masked:
+        raise DataError("no slide to train on is left; see quarantine.tsv for the reasons")
+    first = masked[0]
+    for other in masked[1:]:
+        if other.classes != first.classes:
+            raise DataError(
+                f"{other.tiles.slide}: classes {other.classes} differ from those of"
+                f" {first.tiles.slide}, {first.classes}; make the pseudo masks again"
+            )
+    return first.classes
+
+
+class _Samples:
+    """Augmented tiles with their targets, drawn from the cohort."""
+
+    def __init__(self, masked: list[_Masked], *, settings: Training, seed: int) -> None:
+        self.masked, self.side_px = masked, settings.tile_px
+        self.sampler = Sampler(tuple(slide.tiles for slide in masked), seed)
+
+    def __call__(self, step: int, index: int) -> tuple[Tensor, ...]:
+        rng = self.sampler.generator(step, index)
+        number, region = self.sampler.draw(rng, side_px=REACH * self.side_px)
+        slide = self.masked[number]
+        image = to_input(restain(rng, slide.tiles.read(region))[None])[0]
+        classes, instances = slide.labels(region)
+        labels = torch.stack([torch.from_numpy(classes).float(), _compact(instances)])
+        image, labels = turn(rng, image, labels, side_px=self.side_px)
+        turned = labels.numpy().astype(int)
+        targets = make_targets(turned[0], turned[1], disk_px=DISK_UM / slide.tiles.mpp)
+        return (
+            roughen(rng, image),
+            torch.from_numpy(targets.classes),
+            torch.from_numpy(targets.voronoi),
+            torch.from_numpy(targets.distance),
+        )
+
+
+def _compact(instances: Any) -> Tensor:
+    """Ids counted from 0 as float32 (exact up to 2^24), so that they can be turned."""
+    ids, position = torch.unique(torch.from_numpy(instances), return_inverse=True)
+    return (position + int(ids[0] != 0)).float()
+
+
+class _Loss:
+    """Pseudo mask, Voronoi and distance losses, as the paper weighs the first two."""
+
+    def __init__(self, settings: Training) -> None:
+        self.settings = settings
+
+    def __call__(
+        self, network: torch.nn.Module, images: Tensor, classes: Tensor, voronoi: Tensor,
+        distance: Tensor,
+    ) -> Tensor:  # fmt: skip
+        output = network(images)
+        scores, height = output[:, :-1].float(), output[:, -1].float()
+        known = (classes != IGNORE).float()
+        away = functional.smooth_l1_loss(height, distance, reduction="none")
+        loss: Tensor = (
+            _cross_entropy(scores, classes)
+            + self.settings.voronoi_weight * _cross_entropy(scores, voronoi)
+            + self.settings.distance_weight * (away * known).sum() / known.sum().clamp(min=1)
+        )
+        return loss
+
+
+def _cross_entropy(scores: Tensor, wanted: Tensor) -> Tensor:
+    """Mean over the pixels that are known; 0 where none is."""
+    loss = functional.cross_entropy(scores, wanted, ignore_index=IGNORE, reduction="sum")
+    mean: Tensor = loss / (wanted != IGNORE).sum().clamp(min=1)
+    return mean
