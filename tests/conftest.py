@@ -5,11 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from wsipsm.phantom.phantom import draw_slides
+from wsipsm import compute
+
+compute.one_thread_each()
+
+from wsipsm.config import (  # noqa: E402
+    Activation,
+    Inference,
+    Pretraining,
+    Pseudomasks,
+    Stitching,
+    Tiling,
+    Training,
+)
+from wsipsm.phantom.phantom import draw_slides  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[1]
 DATA = Path(os.environ.get("WSIPSM_TEST_DATA", REPOSITORY / "../shared/data")).resolve()
@@ -55,3 +69,48 @@ def drawn_slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("slides")
     draw_slides(folder, count=2, size_px=1024, mpp=0.25, stain="he", seed=0)
     return folder
+
+
+@dataclass(frozen=True)
+class Products:
+    """Products of stages 1 to 7 for one drawn slide; tests only read them."""
+
+    folder: Path
+    slide: Path
+    tiling: Tiling
+    pretraining: Pretraining
+    training: Training
+
+    def __getattr__(self, name: str) -> Path:
+        names = {"encoder": "encoder.pt", "unet": "unet.pt", "cells": "cells.parquet"}
+        return self.folder / names.get(name, name if name == "tile_cells" else f"{name}.zarr")
+
+
+@pytest.fixture(scope="session")
+def products(drawn_slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Products:
+    """Every product of one drawn slide of 1024 px, at 0.5 microns, by models trained briefly."""
+    from wsipsm.activation.activate import activate
+    from wsipsm.inference.segment import segment
+    from wsipsm.pretraining.pretrain import pretrain
+    from wsipsm.pseudomasks.pseudomask import pseudomask
+    from wsipsm.stitching.stitch import stitch
+    from wsipsm.tiling.tile import tile
+    from wsipsm.training.train import train
+
+    made = Products(
+        tmp_path_factory.mktemp("products"),
+        drawn_slides / "phantom_1.tiff",
+        Tiling(mpp=0.5, tile_px=128, shard_tiles=2),
+        Pretraining(steps=2, batch=2, tile_px=64),
+        Training(steps=40, batch=4, tile_px=64),
+    )
+    tile(made.slide, made.tiles, settings=made.tiling)
+    pretrain([made.tiles], made.encoder, settings=made.pretraining, seed=0)
+    activate(made.tiles, made.encoder, made.activation, settings=Activation())
+    settings = Pseudomasks()
+    pseudomask(made.tiles, made.activation, made.pseudomasks, settings=settings, seed=0)
+    pair = (made.tiles, made.pseudomasks)
+    train([pair], made.unet, model="unet", settings=made.training, seed=0)
+    segment(made.tiles, made.unet, made.tile_cells, settings=Inference())
+    stitch(made.tile_cells, made.cells, settings=Stitching())
+    return made

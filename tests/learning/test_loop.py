@@ -1,5 +1,6 @@
 """The training loop: same weights for any number of workers, killed or not."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_a_diverging_loss_is_told(tmp_path: Path) -> None:
         image, wanted = sample_of(step, index)
         return image, wanted * float("inf")
 
-    with pytest.raises(DataError, match="loss .* at step 1; lower the learning rate"):
+    with pytest.raises(DataError, match=r"loss .* at step 1; lower the learning rate"):
         trained(tmp_path, workers=1, sample=broken)
 
 
@@ -95,4 +96,4 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[10]
     assert rates[-1] < 0.01
-    assert all(later <= earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(rates[10:]))

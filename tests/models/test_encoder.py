@@ -1,5 +1,7 @@
 """Prior self-activation maps against the formula of the paper, written out by hooks."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,10 @@ def encoder(backbone: str = "resnet18", outputs: int = 1) -> Encoder:
     return frozen(Encoder(backbone, outputs=outputs))
 
 
+def keep_output(taken: list, module, inputs, output) -> None:  # noqa: ARG001
+    taken.append(output)
+
+
 def reference(network: Encoder, images: torch.Tensor, layer: str) -> torch.Tensor:
     """The map of one image at a time, from a whole backward pass with every gradient on."""
     maps = []
@@ -30,7 +36,8 @@ def reference(network: Encoder, images: torch.Tensor, layer: str) -> torch.Tenso
         taken: list[torch.Tensor] = []
         network.requires_grad_(True)
         blocks = getattr(network.backbone, layer)
-        hooks = [b.register_forward_hook(lambda m, i, o: taken.append(o)) for b in blocks]
+        keep = partial(keep_output, taken)
+        hooks = [block.register_forward_hook(keep) for block in blocks]
         out = network(image[None])
         score = out[0, 0] if out.shape[1] == 1 else out.square().sum() / 2
         gradients = torch.autograd.grad(score, taken)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.color import hed_from_rgb
 from skimage.filters import threshold_otsu
+from sklearn.cluster import KMeans
 
 from wsipsm.config import Stain
 from wsipsm.models.instances import split_by_distance
@@ -58,8 +59,6 @@ def rgb_clusters(
 
     `density` (n,) is that of the same pixels.
     """
-    from sklearn.cluster import KMeans
-
     count = min(CLUSTERS, len(np.unique(pixels, axis=0)))
     fit = KMeans(count, n_init=3, random_state=seed).fit(pixels.astype(np.float32))
     mean = np.bincount(fit.labels_, density) / np.bincount(fit.labels_)

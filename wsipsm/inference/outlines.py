@@ -8,8 +8,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import find_contours
 
-TOLERANCE_PX = 0.2
+SMOOTHING_PX = 0.8
+"""Gaussian sigma that takes the stairs of pixels off an outline, and off its perimeter."""
+
+TOLERANCE_PX = 0.15
 """An outline may move by this much, in working pixels, to lose vertices."""
+
+PAD = 4
 
 
 def outlines(
@@ -35,9 +40,9 @@ def outlines(
     rings, sizes = [], []
     for index, where in enumerate(ndimage.find_objects(labels), start=1):
         assert where is not None, "ids must be 1 ... n"
-        ring = max(find_contours(np.pad(labels[where] == index, 1), 0.5), key=len)
+        ring = _ring(np.pad(labels[where] == index, PAD))
         start = np.array([where[0].start + origin[0], where[1].start + origin[1]])
-        rings.append(ring + (start - 0.5))
+        rings.append(ring + (start + 0.5 - PAD))
         sizes.append(len(ring))
     if not rings:
         return np.empty(0, object)
@@ -46,3 +51,11 @@ def outlines(
     polygons = shapely.polygons(shapely.linearrings(points, indices=owners))
     thinned = shapely.simplify(polygons, TOLERANCE_PX)
     return np.asarray(shapely.transform(thinned, lambda xy: xy * scale))
+
+
+def _ring(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The longest outline (row, col) of a mask, smooth where the object is not too thin for it."""
+    smooth = ndimage.gaussian_filter(mask.astype(np.float32), SMOOTHING_PX)
+    rings = find_contours(smooth, 0.5) or find_contours(mask.astype(np.float32), 0.5)
+    ring: NDArray[np.float64] = max(rings, key=len)
+    return ring

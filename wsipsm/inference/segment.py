@@ -122,8 +122,8 @@ class _Worker:
         ).all(axis=1)
         columns = {
             "geometry": shapely.to_wkb(polygons),
-            "centroid_x": (centres[:, 1] + 0.5) * scale,
-            "centroid_y": (centres[:, 0] + 0.5) * scale,
+            "centroid_x": centres[:, 1] * scale,
+            "centroid_y": centres[:, 0] * scale,
             "class": [self.classes[number - 1] for number in cells.classes],
             "score": cells.scores,
             "tile_row": np.full(len(rows), tile[0]),
@@ -174,6 +174,7 @@ def _reaching_in(
 def _centroids(labels: NDArray[np.int32], region: Region) -> NDArray[np.float64]:
     """Row and column of each centroid in the slide's working pixels, (n, 2).
 
+    Pixel r covers [r, r + 1), so that its centre is at r + 0.5.
     Sums of whole numbers are exact, so that two tiles that see the same cell agree to the bit.
     """
     ids = np.arange(1, int(labels.max()) + 1)
@@ -181,4 +182,4 @@ def _centroids(labels: NDArray[np.int32], region: Region) -> NDArray[np.float64]
     area = ndimage.sum_labels(np.ones(labels.shape, np.int64), labels, ids)
     y = ndimage.sum_labels(rows + region.y, labels, ids) / area
     x = ndimage.sum_labels(cols + region.x, labels, ids) / area
-    return np.stack([y, x], axis=1)
+    return np.stack([y, x], axis=1) + 0.5

@@ -43,5 +43,9 @@ def stain_density(image: NDArray[np.uint8], stain: Stain) -> NDArray[np.float32]
 
 def nuclear_density(image: NDArray[np.uint8], stain: Stain) -> NDArray[np.float32]:
     """What makes a nucleus dark, float32 (y, x): haematoxylin, and DAB too in IHC."""
-    density = stain_density(image, stain)
+    return nuclear_part(stain_density(image, stain), stain)
+
+
+def nuclear_part(density: NDArray[np.float32], stain: Stain) -> NDArray[np.float32]:
+    """`nuclear_density` from what `stain_density` gives, float32 (2, y, x)."""
     return np.asarray(density[0] if stain == "he" else density.sum(axis=0))

@@ -23,6 +23,7 @@ from wsipsm.models.instances import split_by_distance, tidy_objects
 from wsipsm.pseudomasks.codebook import BACKGROUND, IGNORE, Codebook, fit_codebook
 from wsipsm.pseudomasks.features import (
     CLASS_STAIN,
+    COARSE,
     DENSITY,
     TRUNCATE,
     pixel_features,
@@ -34,7 +35,7 @@ HOLE_UM2 = 40.0
 LARGEST_UM = 24.0
 """Largest extent of an object that two neighbouring shards see alike."""
 
-SAMPLE_TILES = 64
+SAMPLE_TILES = 16
 
 
 def pseudomask(
@@ -126,8 +127,8 @@ class _Labeller:
         assert isinstance(found, zarr.Array)
         self.activation = found
         self.stride: int = read_record(activation)["stride"]
-        self.context_px = math.ceil(TRUNCATE * settings.context_um / slide.mpp)
-        self.halo_px = self.context_px + math.ceil(LARGEST_UM / slide.mpp)
+        self.context_px = COARSE * math.ceil(TRUNCATE * settings.context_um / slide.mpp / COARSE)
+        self.halo_px = self.context_px + COARSE * math.ceil(LARGEST_UM / slide.mpp / COARSE)
 
     def features(self, region: Region) -> NDArray[np.float32]:
         """Features (4, y, x) of a region that may leave the image."""

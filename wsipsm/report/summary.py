@@ -7,6 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from wsipsm.errors import DataError
+
 SHOWN = {"f1": "F1", "aji": "AJI", "pq": "PQ"}
 
 
@@ -19,6 +21,11 @@ def summary(results: Path, *, slides: Sequence[str], models: Sequence[str]) -> l
         Folder of all products, its `quarantine.tsv` written.
     slides, models
         Names, as in the slide sheet and the configuration.
+
+    Raises
+    ------
+    DataError
+        The run has not come to its report.
     """
     aside = quarantined_slides(results / "quarantine.tsv") & set(slides)
     done = f"{len(slides) - len(aside)} slides done, {len(aside)} quarantined"
@@ -32,7 +39,15 @@ def summary(results: Path, *, slides: Sequence[str], models: Sequence[str]) -> l
 
 
 def quarantined_slides(table: Path) -> set[str]:
-    """Names of the slides in a table of quarantined slides."""
+    """Names of the slides in a table of quarantined slides.
+
+    Raises
+    ------
+    DataError
+        There is no such table.
+    """
+    if not table.is_file():
+        raise DataError(f"{table}: no such table; run the workflow to its report")
     with table.open(newline="", encoding="utf-8") as file:
         return {row["slide"] for row in csv.DictReader(file, delimiter="\t")}
 

@@ -1,0 +1,84 @@
+"""Stage 4 on a drawn slide: labels, shards, classes, truth."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wsipsm.config import Pseudomasks
+from wsipsm.io import ngff
+from wsipsm.io.product import read_record
+from wsipsm.io.tiles import open_tiles
+from wsipsm.pseudomasks.pseudomask import pseudomask
+from wsipsm.tiling.tile import tile
+
+from ..tiling.test_tile import digest
+
+
+def labels_of(product: Path) -> tuple[np.ndarray, np.ndarray]:
+    group = ngff.open_group(product)
+    return np.asarray(group["labels/classes/0"]), np.asarray(group["labels/instances/0"])
+
+
+def test_classes_and_instances_agree_and_tiles_without_tissue_are_empty(products) -> None:
+    classes, instances = labels_of(products.pseudomasks)
+    assert set(np.unique(classes)) <= {0, 1, 255}
+    assert ((instances > 0) == (classes == 1)).all()
+    kept = np.kron(open_tiles(products.tiles).kept, np.ones((128, 128), bool))
+    assert not classes[~kept].any()
+    assert read_record(products.pseudomasks)["classes"] == ["nucleus"]
+
+
+def test_objects_lie_on_the_true_nuclei(products, drawn_slides: Path) -> None:
+    _, instances = labels_of(products.pseudomasks)
+    truth = np.asarray(ngff.open_group(drawn_slides / "phantom_1.labels.zarr")["1"]) > 0
+    found = instances > 0
+    assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.6
+
+
+def test_an_object_on_a_shard_border_has_one_name(products) -> None:
+    _, instances = labels_of(products.pseudomasks)
+    left, right = instances[:, 255], instances[:, 256]
+    touching = (left > 0) & (right > 0)
+    assert touching.any()
+    assert (left == right)[touching].mean() > 0.8
+
+
+def test_workers_do_not_change_a_byte(products, tmp_path: Path) -> None:
+    for workers in (1, 3):
+        pseudomask(
+            products.tiles,
+            products.activation,
+            tmp_path / f"{workers}.zarr",
+            settings=Pseudomasks(),
+            seed=0,
+            workers=workers,
+        )
+    assert digest(tmp_path / "1.zarr") == digest(tmp_path / "3.zarr")
+    assert digest(tmp_path / "1.zarr") == digest(products.pseudomasks)
+
+
+@pytest.mark.slow
+def test_ihc_nuclei_are_told_apart_by_dab(products, tmp_path: Path) -> None:
+    from wsipsm.activation.activate import activate
+    from wsipsm.config import Activation
+    from wsipsm.io.geojson import read_annotations
+    from wsipsm.phantom.phantom import draw_slides
+
+    draw_slides(tmp_path, count=1, size_px=1024, mpp=0.25, stain="ihc", seed=0)
+    paths = {name: tmp_path / f"{name}.zarr" for name in ("tiles", "activation", "masks")}
+    slide = tmp_path / "phantom_ihc_1.tiff"
+    tile(slide, paths["tiles"], settings=products.tiling, stain="ihc")
+    activate(paths["tiles"], products.encoder, paths["activation"], settings=Activation())
+    settings = Pseudomasks(classes=("negative", "positive"))
+    pseudomask(paths["tiles"], paths["activation"], paths["masks"], settings=settings, seed=0)
+    classes, _ = labels_of(paths["masks"])
+    polygons, names = read_annotations(tmp_path / "phantom_ihc_1.cells.geojson")
+    right = total = 0
+    for polygon, name in zip(polygons, names, strict=True):
+        y, x = (int(value / 2) for value in (polygon.centroid.y, polygon.centroid.x))
+        if classes[y, x] in (1, 2):
+            total += 1
+            right += classes[y, x] == (2 if name == "positive" else 1)
+    assert total > 30
+    assert right / total > 0.8

@@ -1,0 +1,91 @@
+"""The command line that makes a product again, from its provenance and the layout of results."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wsipsm.report.products import Cohort, Record, SlideProducts
+
+SHEET = "slide sheet"
+"""Who told the mpp of a slide, where it was not its file."""
+
+
+def slide_commands(slide: SlideProducts, *, results: Path) -> dict[str, str]:
+    """Commands of one slide's products, by their path in its folder."""
+    places = {"slide": slide.folder, "models": results / "models"}
+    return {
+        path: _command(record, [*_subjects(slide, path, places), slide.folder / path])
+        for path, record in slide.records.items()
+    }
+
+
+def cohort_commands(cohort: Cohort) -> dict[str, str]:
+    """Commands of models and evaluations, by their path in the results."""
+    commands = {}
+    for path, record in cohort.records.items():
+        target = cohort.results / path
+        stage = record["provenance"]["stage"]
+        inputs = record["provenance"]["inputs"]
+        slides = [slide for slide in cohort.slides if slide.name in inputs]
+        if stage == "pretrain":
+            commands[path] = _command(record, [*_each(slides, "tiles.zarr"), target])
+        elif stage == "train":
+            options = {
+                "tiles": _each(slides, "tiles.zarr"),
+                "pseudomasks": _each(slides, "pseudomasks.zarr"),
+            }
+            commands[path] = _command(record, [target], options)
+        elif stage == "evaluate":
+            options = {
+                "tiles": _each(slides, "tiles.zarr"),
+                "cells": _each(slides, f"{record['model']}/cells.parquet"),
+                "truth": [Path(f"TRUTH_OF_{slide.name}") for slide in slides],
+                "encoder": [cohort.results / "models/encoder.pt"],
+            }
+            commands[path] = _command(record, [target], options)
+    return commands
+
+
+def report_command(cohort: Cohort, target: Path, quarantined: Path, settings: Record) -> str:
+    """The command that writes this page again."""
+    record = {"provenance": {"stage": "report", "settings": settings}}
+    options = {"slides": cohort.names, "models": cohort.models, "quarantined": [quarantined]}
+    return _command(record, [cohort.results, target], options)
+
+
+def _each(slides: list[SlideProducts], path: str) -> list[Path]:
+    return [slide.folder / path for slide in slides]
+
+
+def _subjects(slide: SlideProducts, path: str, places: dict[str, Path]) -> list[Path]:
+    """What the stage of a slide's product reads, in the order of its arguments."""
+    folder, models = places["slide"], places["models"]
+    model = path.partition("/")[0]
+    subjects = {
+        "tiles.zarr": [Path(slide.facts["source"])],
+        "activation.zarr": [folder / "tiles.zarr", models / "encoder.pt"],
+        "pseudomasks.zarr": [folder / "tiles.zarr", folder / "activation.zarr"],
+        "tile_cells": [folder / "tiles.zarr", models / f"{model}.pt"],
+        "cells.parquet": [folder / model / "tile_cells"],
+        "cells.geojson.zip": [folder / model / "cells.parquet"],
+    }
+    return subjects[path.rpartition("/")[2]]
+
+
+def _command(
+    record: Record, subjects: list[Path], options: Mapping[str, Sequence[object]] | None = None
+) -> str:
+    """`wsipsm STAGE`, its subjects, and every setting as an option."""
+    provenance = record["provenance"]
+    settings = dict(provenance["settings"])
+    facts = settings.pop("slide", None)
+    if facts:
+        settings |= {"name": facts["slide"], "stain": facts["stain"]}
+        settings |= {"slide-mpp": facts["mpp"]} if facts["mpp_source"] == SHEET else {}
+    words = ["wsipsm", provenance["stage"], *map(str, subjects)]
+    for name, value in {**(options or {}), **settings}.items():
+        several = value if isinstance(value, list | tuple) else [value]
+        words += [f"--{name.replace('_', '-')}={each}" for each in several or [""]]
+    return shlex.join(words)
