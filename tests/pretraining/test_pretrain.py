@@ -21,7 +21,7 @@ def test_every_proxy_has_a_finite_loss_that_reaches_the_first_layer(proxy: Proxy
     rng = np.random.default_rng(0)
     image, other = rng.integers(0, 256, (2, 3, 64, 64)).astype(np.uint8)
     task = TASKS[proxy]
-    views = [task.views(rng, Tile(image, other, 0.3)) for _ in range(2)]
+    views = [task.views(rng, Tile(image, lambda: other, 0.3)) for _ in range(2)]
     learner = learner_for(proxy, backbone="resnet18", seed=0)
     loss = task.loss(learner, *(torch.stack(column) for column in zip(*views, strict=True)))
     loss.backward()

@@ -10,7 +10,7 @@ rule tile:
         "<results>/benchmarks/tiling/{slide}.tsv"
     conda:
         "../../envs/wsipsm.yaml"
-    threads: 2
+    threads: share()
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),

@@ -17,9 +17,7 @@ rule train:
         runtime=growing(480),
         gpu=1,
     params:
-        products=lambda wildcards, input: options(
-            tiles=input.tiles, pseudomasks=input.pseudomasks
-        ),
+        products=lambda wildcards, input: options(tiles=input.tiles, pseudomasks=input.pseudomasks),
         settings=flags("training"),
         seed=SETTINGS.seed,
     shell:

@@ -11,7 +11,7 @@ rule segment:
         "<results>/benchmarks/inference/{slide}_{model}.tsv"
     conda:
         "../../envs/wsipsm.yaml"
-    threads: 2
+    threads: share()
     resources:
         mem_mb=growing(6000),
         runtime=growing(240),

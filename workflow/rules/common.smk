@@ -80,9 +80,12 @@ def qupath_projects():
 
 def evaluations():
     """Scores of each model, if the slide sheet names truth for any slide."""
-    return expand(
-        "<results>/evaluation/{model}.json", model=SETTINGS.models if any(TRUTH) else []
-    )
+    return expand("<results>/evaluation/{model}.json", model=SETTINGS.models if any(TRUTH) else [])
+
+
+def share():
+    """Cores for a job that each slide has: all slides at once, and one core at the least."""
+    return max(1, (workflow.cores or 1) // len(SLIDES))
 
 
 def growing(amount):

@@ -134,7 +134,9 @@ def _cohort(slides: list[tuple[Path, Path, str]], common: Source) -> Cohort:
         sources[name] = replace(common, tiles=tiles, cells=cells, truth=Path(truth))
         inputs[name] = " ".join([identity(tiles), identity(cells), fingerprint(Path(truth))])
     if not models:
-        raise DataError("evaluate: every slide was set aside; see quarantine.tsv")
+        raise DataError(
+            "evaluate: every slide was set aside; the logs of the stages before say why"
+        )
     if len(models) > 1:
         raise SettingsError(f"evaluate: cells of {' and '.join(sorted(models))}; give one model's")
     return Cohort(models.pop(), sources, skipped, inputs | skipped)

@@ -53,7 +53,8 @@ def code_version() -> str:
     """Version of the package and a hash of its source, such as `0.1.0+3fa9c1d2`."""
     digest = hashlib.sha256()
     root = Path(wsipsm.__file__).parent
-    for path in sorted(root.rglob("*.py")):
+    sources = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    for path in sorted(sources):
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return f"{wsipsm.__version__}+{digest.hexdigest()[:8]}"

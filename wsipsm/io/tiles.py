@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,12 +128,12 @@ def open_usable(paths: list[Path]) -> list[Tiles]:
     DataError
         No slide is left.
     """
-    usable = []
+    usable, reasons = [], []
     for path in paths:
-        with contextlib.suppress(QuarantinedError):
+        try:
             usable.append(open_tiles(path))
+        except QuarantinedError as error:
+            reasons.append(str(error))
     if not usable:
-        raise DataError(
-            "every slide of the cohort was set aside; see quarantine.tsv for the reasons"
-        )
+        raise DataError(f"every slide of the cohort was set aside; the first: {reasons[0]}")
     return usable

@@ -107,13 +107,10 @@ def _batches(
     def draw(step: int) -> list[Future[Sample]]:
         return [pool.submit(sample_of, step, index) for index in range(plan.batch)]
 
-    ahead = draw(start) if start < plan.steps else []
+    ahead = draw(start)
     for step in range(start, plan.steps):
-        ready = ahead
-        for future in ready:
-            future.result()
+        ready, ahead = ahead, draw(step + 1) if step + 1 < plan.steps else []
         yield ready
-        ahead = draw(step + 1) if step + 1 < plan.steps else []
 
 
 class _Run:

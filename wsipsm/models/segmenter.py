@@ -64,7 +64,7 @@ def load_segmenter(
     network = MODELS[record["model"]](**record["architecture"])
     network.load_state_dict(state)
     network.eval().requires_grad_(False)
-    network.to(device)
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return UNetSegmenter(network, settings=settings, mpp=mpp), record
 
 
@@ -85,7 +85,8 @@ class UNetSegmenter:
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"),
         ):
-            output = self.network(to_input(images).to(self.device)).float()
+            inputs = to_input(images).to(self.device, memory_format=torch.channels_last)
+            output = self.network(inputs).float()
             chances = torch.softmax(output[:, :-1], dim=1).cpu().numpy()
             distance = output[:, -1].cpu().numpy()
         return [self._cells(*pair) for pair in zip(chances, distance, strict=True)]

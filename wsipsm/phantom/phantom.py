@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
+import zarr
 from numpy.typing import NDArray
 
 from wsipsm.config import Stain
 from wsipsm.errors import SettingsError
+from wsipsm.io import ngff
+from wsipsm.io.product import code_version
 from wsipsm.phantom.paint import paint
 from wsipsm.phantom.scene import Scene
 from wsipsm.phantom.truth import write_geojson, write_labels
@@ -26,6 +30,7 @@ _LEAST_LEVEL_PX = 128
 _MPP = (0.1, 1.0)
 _TILES_AT_ONCE = 2
 _BIG_PX = 32_768
+_KEYS = ("seed", "size_px", "mpp", "stain")
 
 Tile = NDArray[np.uint8]
 
@@ -39,7 +44,8 @@ def draw_slides(
     tiled pyramid at level-0 resolution `mpp`; beside it `.cells.geojson`, the true cells as
     polygons (x, y) in level-0 pixels, pixel (0, 0) covering 0 to 1; and `.labels.zarr`, the same
     cells as a label pyramid with ids in the order of the polygons. The same settings draw the
-    same bytes. Files that exist are replaced when a new one is complete.
+    same bytes. Files that exist are replaced when new ones are complete, and kept with their times
+    where they are what would be drawn.
 
     Parameters
     ----------
@@ -86,13 +92,20 @@ def _check(*, count: int, size_px: int, mpp: float, seed: int) -> None:
 
 
 def _draw_slide(scene: Scene, folder: Path, stem: str) -> list[Path]:
-    """Draw one slide and its truth in a private sibling, then rename all three."""
+    """Draw one slide and its truth in a private sibling, then rename all three.
+
+    What the same code has drawn of the same scene before is left as it is.
+    """
+    names = [f"{stem}.tiff", f"{stem}.cells.geojson", f"{stem}.labels.zarr"]
+    drawn: dict[str, Any] = {"code": code_version(), "scene": {name: getattr(scene, name) for name in _KEYS}}
+    if _drawn_before([folder / name for name in names]) == drawn:
+        return [folder / name for name in names]
     private = folder / f"{stem}.partial"
     shutil.rmtree(private, ignore_errors=True)
     private.mkdir()
-    names = [f"{stem}.tiff", f"{stem}.cells.geojson", f"{stem}.labels.zarr"]
     starts = write_geojson(scene, private / names[1], name=stem)
     write_labels(scene, private / names[2], starts)
+    zarr.open_group(str(private / names[2]), mode="a").attrs["wsipsm"] = drawn
     write_tiff(scene, private / names[0])
     for name in names:
         if (folder / name).is_dir():
@@ -100,6 +113,13 @@ def _draw_slide(scene: Scene, folder: Path, stem: str) -> list[Path]:
         (private / name).replace(folder / name)
     shutil.rmtree(private)
     return [folder / name for name in names]
+
+
+def _drawn_before(paths: list[Path]) -> object:
+    """What the label pyramid says of how three complete files were drawn."""
+    if not all(path.exists() for path in paths):
+        return None
+    return ngff.open_group(paths[-1]).attrs.get("wsipsm")
 
 
 def write_tiff(scene: Scene, path: Path) -> None:

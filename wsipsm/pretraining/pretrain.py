@@ -83,8 +83,11 @@ class _Samples:
         slide = self.sampler.slides[number]
         image = slide.read(region)
         stained = nuclear_density(image, slide.stain) > self.thresholds[number]
-        other = self.sampler.image(rng, side_px=side)
-        tile = Tile(image=image, other=other, stained_share=float(stained.mean(dtype=np.float32)))
+        tile = Tile(
+            image=image,
+            other=lambda: self.sampler.image(rng, side_px=side),
+            stained_share=float(stained.mean(dtype=np.float32)),
+        )
         return TASKS[self.settings.proxy].views(rng, tile)
 
 

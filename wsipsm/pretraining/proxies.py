@@ -25,10 +25,10 @@ EMBEDDING = 64
 
 @dataclass(frozen=True)
 class Tile:
-    """What a proxy may look at: a tile, another tile of the cohort, the share of nuclei."""
+    """What a proxy may look at: a tile, another of the cohort if it asks, the share of nuclei."""
 
     image: NDArray[np.uint8]
-    other: NDArray[np.uint8]
+    other: Callable[[], NDArray[np.uint8]]
     stained_share: float
 
 
@@ -80,7 +80,7 @@ def _similarity_views(_: np.random.Generator, tile: Tile) -> tuple[Tensor, ...]:
 
 
 def _contrastive_views(_: np.random.Generator, tile: Tile) -> tuple[Tensor, ...]:
-    return _input(tile.image), _input(_half_turn(tile.image)), _input(tile.other)
+    return _input(tile.image), _input(_half_turn(tile.image)), _input(tile.other())
 
 
 def _rotation_views(rng: np.random.Generator, tile: Tile) -> tuple[Tensor, ...]:

@@ -28,7 +28,7 @@ def cohort_commands(cohort: Cohort) -> dict[str, str]:
         target = cohort.results / path
         stage = record["provenance"]["stage"]
         inputs = record["provenance"]["inputs"]
-        slides = [slide for slide in cohort.slides if slide.name in inputs]
+        slides = [cohort.results / "slides" / name for name in cohort.names if name in inputs]
         if stage == "pretrain":
             commands[path] = _command(record, [*_each(slides, "tiles.zarr"), target])
         elif stage == "train":
@@ -41,7 +41,7 @@ def cohort_commands(cohort: Cohort) -> dict[str, str]:
             options = {
                 "tiles": _each(slides, "tiles.zarr"),
                 "cells": _each(slides, f"{record['model']}/cells.parquet"),
-                "truth": [Path(f"TRUTH_OF_{slide.name}") for slide in slides],
+                "truth": [_truth(slide.name, record["skipped"]) for slide in slides],
                 "encoder": [cohort.results / "models/encoder.pt"],
             }
             commands[path] = _command(record, [target], options)
@@ -55,8 +55,13 @@ def report_command(cohort: Cohort, target: Path, quarantined: Path, settings: Re
     return _command(record, [cohort.results, target], options)
 
 
-def _each(slides: list[SlideProducts], path: str) -> list[Path]:
-    return [slide.folder / path for slide in slides]
+def _truth(slide: str, skipped: dict[str, str]) -> Path:
+    """Where the truth of a slide goes in a command: its file is not recorded."""
+    return Path("-" if slide in skipped else f"TRUTH_OF_{slide}")
+
+
+def _each(slides: list[Path], path: str) -> list[Path]:
+    return [slide / path for slide in slides]
 
 
 def _subjects(slide: SlideProducts, path: str, places: dict[str, Path]) -> list[Path]:

@@ -77,7 +77,7 @@ class _Drawer:
         scores = {
             model: table
             for model, evaluation in evaluations.items()
-            if evaluation and (table := slide_scores(evaluation, self.slide.name))
+            if evaluation and (table := slide_scores(evaluation, self.slide.facts["slide"]))
         }
         return SlidePart(
             numbers=numbers,

@@ -19,6 +19,7 @@ DETAIL_PX = 560
 OVERSAMPLING = 2
 TISSUE_COLOUR = (0, 120, 70)
 BOX_COLOUR = (200, 30, 30)
+CASING_COLOUR = (255, 255, 255)
 IGNORED_COLOUR = (120, 120, 120)
 MAP_COLOURS = "magma"
 JPEG_QUALITY = 82
@@ -138,7 +139,7 @@ def with_outlines(
     *,
     box: Region,
 ) -> NDArray[np.uint8]:
-    """Draw outlines (pixels of the box, x and y) over a detail view (y, x, 3)."""
+    """Draw outlines (pixels of the box, x and y), cased in white, over a detail view (y, x, 3)."""
     height, width = image.shape[:2]
     size = (width * OVERSAMPLING, height * OVERSAMPLING)
     large = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
@@ -146,6 +147,7 @@ def with_outlines(
     zoom = np.array([size[0] / box.width, size[1] / box.height])
     for outline, number in zip(outlines, classes, strict=True):
         line = [(float(x), float(y)) for x, y in np.asarray(outline.exterior.coords) * zoom]
+        draw.line(line, fill=CASING_COLOUR, width=4 * OVERSAMPLING, joint="curve")
         draw.line(line, fill=colour_of(int(number)), width=2 * OVERSAMPLING, joint="curve")
     return np.asarray(large.resize((width, height), Image.Resampling.BOX))
 

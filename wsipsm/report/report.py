@@ -54,4 +54,6 @@ def _write_table(path: Path, slides: tuple[QuarantinedSlide, ...]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(["slide", "stage", "reason"])
-        table.writerows([slide.slide, slide.stage, slide.reason] for slide in slides)
+        table.writerows(
+            [slide.slide, slide.stage, " ".join(slide.reason.split())] for slide in slides
+        )

@@ -167,25 +167,28 @@ def plane(group: zarr.Group, name: str) -> Plane:
     return array
 
 
-def detail_image(tiles: Tiles, box: Region) -> NDArray[np.uint8]:
-    """Pixels of a box, uint8 (3, y, x)."""
-    level, array = _level(tiles, _step(box))
-    where = box.scaled_down(2**level)
-    step = max(1, _step(box) >> level)
+def detail_image(
+    tiles: Tiles, box: Region, *, longest_px: int = DETAIL_READ_PX
+) -> NDArray[np.uint8]:
+    """Pixels of a box, uint8 (3, y, x), no side longer than `longest_px`."""
+    shrink = _shrink(box, longest_px)
+    level, array = _level(tiles, shrink)
+    where, step = box.scaled_down(2**level), shrink >> level
     return np.asarray(array[(slice(None), *_every(where, step))])
 
 
 def detail_plane(array: Plane, box: Region, *, stride: int = 1) -> NDArray[Any]:
     """A box of an array (y, x) with one pixel for `stride` working pixels."""
-    return np.asarray(array[_every(box.scaled_down(stride), max(1, _step(box) // stride))])
+    step = max(1, _shrink(box, DETAIL_READ_PX) // stride)
+    return np.asarray(array[_every(box.scaled_down(stride), step)])
 
 
-def _step(box: Region) -> int:
+def _shrink(box: Region, longest_px: int) -> int:
     """Working pixels in one pixel that is read: a power of two."""
-    step = 1
-    while max(box.height, box.width) > DETAIL_READ_PX * step:
-        step *= 2
-    return step
+    shrink = 1
+    while max(box.height, box.width) > longest_px * shrink:
+        shrink *= 2
+    return shrink
 
 
 def _every(box: Region, step: int) -> tuple[slice, slice]:

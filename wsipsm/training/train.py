@@ -120,7 +120,7 @@ class _Masked:
 
 def _common_classes(masked: list[_Masked]) -> list[str]:
     if not masked:
-        raise DataError("no slide to train on is left; see quarantine.tsv for the reasons")
+        raise DataError("no slide to train on is left; the logs of the stages before say why")
     first = masked[0]
     for other in masked[1:]:
         if other.classes != first.classes:
@@ -159,7 +159,8 @@ class _Samples:
 def _compact(instances: Any) -> Tensor:
     """Ids counted from 0 as float32 (exact up to 2^24), so that they can be turned."""
     ids, position = torch.unique(torch.from_numpy(instances), return_inverse=True)
-    return (position + int(ids[0] != 0)).float()
+    counted: Tensor = position + int(ids[0] != 0)
+    return counted.float()
 
 
 class _Loss:
