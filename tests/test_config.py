@@ -7,16 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from wsipsm.config import (
-    Config,
-    Section,
-    SlideRow,
-    Tiling,
-    parse,
-    read_slide_sheet,
-    settings_table,
-)
+from wsipsm.config import Config, Section, Tiling, parse, settings_table
 from wsipsm.errors import SettingsError
+from wsipsm.sheet import SlideRow, read_slide_sheet
 
 GOOD = "slide\tpath\na\ta.svs\n"
 

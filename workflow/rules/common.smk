@@ -5,8 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from wsipsm.config import Config, SettingsError, read_slide_sheet
+from wsipsm.config import Config, SettingsError
 from wsipsm.config import parse as parse_settings  # Snakemake has a `parse` of its own
+from wsipsm.sheet import read_slide_sheet
 
 
 def checked(values):

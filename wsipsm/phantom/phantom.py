@@ -97,7 +97,10 @@ def _draw_slide(scene: Scene, folder: Path, stem: str) -> list[Path]:
     What the same code has drawn of the same scene before is left as it is.
     """
     names = [f"{stem}.tiff", f"{stem}.cells.geojson", f"{stem}.labels.zarr"]
-    drawn: dict[str, Any] = {"code": code_version(), "scene": {name: getattr(scene, name) for name in _KEYS}}
+    drawn: dict[str, Any] = {
+        "code": code_version(),
+        "scene": {name: getattr(scene, name) for name in _KEYS},
+    }
     if _drawn_before([folder / name for name in names]) == drawn:
         return [folder / name for name in names]
     private = folder / f"{stem}.partial"
