@@ -42,7 +42,9 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
   "$python" -m venv --clear .venv
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
-.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -r envs/requirements.lock
+# compiled once here, not at the start of each of a run's many jobs
+.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --compile-bytecode \
+  -r envs/requirements.lock
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
 echo "$stamp" >.venv/stamp
 echo "environment ready in .venv"

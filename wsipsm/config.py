@@ -60,7 +60,7 @@ class Activation(Section):
     )
     halo_um: float = Field(8, ge=0, description="border read around a tile, microns")
     sample_tiles: int = Field(
-        12, ge=1, description="tiles that set a slide's orientation and range of values"
+        8, ge=1, description="tiles that set a slide's orientation and range of values"
     )
 
 
@@ -75,7 +75,7 @@ class Pseudomasks(Section):
     )
     smoothing_um: float = Field(0.4, ge=0, description="Gaussian sigma of stain density, microns")
     context_um: float = Field(
-        10, gt=0, description="Gaussian sigma of the local mean a pixel is compared with, microns"
+        15, gt=0, description="Gaussian sigma of the surroundings a pixel is compared with, microns"
     )
     sample_pixels: int = Field(200_000, ge=1000, description="pixels that fit a slide's codebook")
     min_density: float = Field(

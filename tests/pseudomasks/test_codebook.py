@@ -9,6 +9,7 @@ from wsipsm.pseudomasks.codebook import Codebook, fit_codebook
 from wsipsm.pseudomasks.features import (
     ACTIVATION,
     CLASS_STAIN,
+    CLUSTERED,
     CONTRAST,
     DENSITY,
     pixel_features,
@@ -46,7 +47,8 @@ def test_nearness_is_0_and_1_at_the_centres() -> None:
     book = fitted(points)
     weights = np.array(book.weights)
     for centre, wanted in ((book.background, 0), (book.nuclei, 1)):
-        features = np.append(np.array(centre) / weights, 0).astype(np.float32)
+        features = np.zeros(4, np.float32)
+        features[CLUSTERED] = np.array(centre) / weights
         assert book.nearness(features) == pytest.approx(wanted, abs=1e-4)
     assert book.separation > 2
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
-from wsipsm.pseudomasks.features import ACTIVATION, CLASS_STAIN, DENSITY
+from wsipsm.pseudomasks.features import ACTIVATION, CLASS_STAIN, CLUSTERED, DENSITY
 
 RESTARTS = 3
 BACKGROUND, IGNORE = 0, 255
@@ -45,7 +45,7 @@ class Codebook:
         low, high = np.array(self.background, np.float32), np.array(self.nuclei, np.float32)
         axis = (high - low) / np.square(high - low).sum()
         plane = np.array(self.weights, np.float32) * axis
-        flat = np.tensordot(plane, features[:CLASS_STAIN], axes=1)
+        flat = np.tensordot(plane, features[CLUSTERED], axes=1)
         return np.asarray(flat - np.float32(low @ axis), np.float32)
 
     def classes_of(self, stain: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -74,10 +74,10 @@ def fit_codebook(
     The cluster of higher stain density is the nuclei: a rule that does not depend on the sign
     of the map or on the order in which k-means returns its clusters.
     """
-    spread = sample[:CLASS_STAIN].std(axis=1) + np.float32(1e-6)
-    weights = 1 / spread
-    weights[ACTIVATION] *= psm_weight
-    points = (sample[:CLASS_STAIN] * weights[:, None]).T
+    clustered = sample[CLUSTERED]
+    weights = 1 / (clustered.std(axis=1) + np.float32(1e-6))
+    weights[ACTIVATION - CLUSTERED.start] *= psm_weight
+    points = (clustered * weights[:, None]).T
     centres, member, inertia = _cluster(points, 2, seed)
     density = [sample[DENSITY, member == cluster].mean() for cluster in range(2)]
     nuclei = int(np.argmax(density))

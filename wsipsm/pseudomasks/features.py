@@ -1,4 +1,4 @@
-"""What a pixel is clustered by: stain density, its contrast to the surroundings, activation."""
+"""What a pixel is clustered by: contrast of stain density to the surroundings, activation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from wsipsm.models.stain import nuclear_part, stain_density
 from wsipsm.types import Region
 
 DENSITY, CONTRAST, ACTIVATION, CLASS_STAIN = range(4)
-"""Order of the features. The last one does not make foreground; it tells classes apart."""
+"""Order of the features. Density itself is not clustered, but decides which cluster is nuclei
+and which pixels are too pale; the last one tells classes apart."""
+
+CLUSTERED = slice(CONTRAST, ACTIVATION + 1)
+
+SPREAD_FLOOR = 0.06
+"""Optical density added to the local deviation, so that plain tissue does not become noise."""
 
 TRUNCATE = 3.0
 
@@ -37,12 +43,20 @@ def pixel_features(
     activation
         Activation map at the same pixels, [0, 1].
     smoothing_px, context_px
-        Gaussian sigmas: of the density, and of the local mean that it is compared with.
+        Gaussian sigmas: of the density, and of the surroundings that it is compared with.
+
+    Notes
+    -----
+    Contrast is how many local standard deviations the density lies above the local mean. It
+    makes one codebook do for a slide whose staining changes from place to place, and even for
+    fields of different laboratories.
     """
     both = ndimage.gaussian_filter(stain_density(image, stain), (0, smoothing_px, smoothing_px))
     density = nuclear_part(both, stain)
     told_apart = both[1] if stain == "ihc" else both[0]
-    contrast = density - local_mean(density, context_px)
+    rise = density - local_mean(density, context_px)
+    spread = np.sqrt(np.maximum(local_mean(rise**2, context_px), 0))
+    contrast = rise / (spread + SPREAD_FLOOR)
     return np.stack([density, contrast, activation, told_apart]).astype(np.float32)
 
 
