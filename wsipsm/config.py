@@ -43,7 +43,7 @@ class Pretraining(Section):
 
     backbone: str = Field("resnet18", description="timm network; the paper: res2net101_26w_4s")
     proxy: Proxy = Field("stain", description="self-supervised task; the paper: similarity")
-    steps: int = Field(60, ge=0, description="training steps")
+    steps: int = Field(40, ge=0, description="training steps")
     batch: int = Field(8, ge=1, description="tiles in a step")
     tile_px: int = Field(128, ge=64, multiple_of=32, description="side of a training tile")
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of Adam")
@@ -74,8 +74,11 @@ class Pseudomasks(Section):
         0.25, ge=0, description="weight of the activation map beside stain density"
     )
     smoothing_um: float = Field(0.4, ge=0, description="Gaussian sigma of stain density, microns")
-    context_um: float = Field(
-        15, gt=0, description="Gaussian sigma of the surroundings a pixel is compared with, microns"
+    near_um: float = Field(
+        10, gt=0, description="Gaussian sigma of the near surroundings of a pixel, microns"
+    )
+    far_um: float = Field(
+        40, gt=0, description="Gaussian sigma of the far surroundings of a pixel, microns"
     )
     sample_pixels: int = Field(200_000, ge=1000, description="pixels that fit a slide's codebook")
     min_density: float = Field(
@@ -93,9 +96,9 @@ class Training(Section):
     """Stage 5: the downstream network, trained on pseudo masks."""
 
     backbone: str = Field("small", description="small, or a timm network; the paper: resnet34")
-    steps: int = Field(250, ge=1, description="training steps")
+    steps: int = Field(220, ge=1, description="training steps")
     batch: int = Field(8, ge=1, description="tiles in a step")
-    tile_px: int = Field(160, ge=64, multiple_of=32, description="side of a training tile")
+    tile_px: int = Field(128, ge=64, multiple_of=32, description="side of a training tile")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-3, ge=0, description="weight decay of AdamW")
     voronoi_weight: float = Field(

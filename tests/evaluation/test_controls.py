@@ -14,7 +14,8 @@ from skimage.io import imread
 
 from wsipsm.evaluation import controls
 from wsipsm.evaluation.metrics import score_labels
-from wsipsm.models.encoder import Encoder, activation_maps, frozen, to_input
+from wsipsm.models.encoder import Encoder, activation_maps, frozen
+from wsipsm.models.input import to_input
 
 DATA = Path(os.environ.get("WSIPSM_TEST_DATA", "../shared/data")) / "monuseg_train"
 MPP = 0.25

@@ -15,9 +15,9 @@ from wsipsm.models.encoder import (
     frozen,
     load_encoder,
     map_stride,
-    to_input,
     untrained_like,
 )
+from wsipsm.models.input import to_input
 
 
 def encoder(backbone: str = "resnet18", outputs: int = 1) -> Encoder:

@@ -10,8 +10,9 @@ from wsipsm.pseudomasks.features import (
     ACTIVATION,
     CLASS_STAIN,
     CLUSTERED,
-    CONTRAST,
     DENSITY,
+    FAR,
+    NEAR,
     pixel_features,
     upsample_map,
 )
@@ -23,9 +24,10 @@ def sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     nuclei = rng.random(n) < share
-    out = np.zeros((4, n), np.float32)
+    out = np.zeros((5, n), np.float32)
     out[DENSITY] = np.where(nuclei, 0.6, 0.2) + rng.normal(0, 0.05, n)
-    out[CONTRAST] = out[DENSITY] - 0.28
+    out[NEAR] = out[DENSITY] - 0.28
+    out[FAR] = out[NEAR] / 0.2
     out[ACTIVATION] = np.where(nuclei != flip, 0.7, 0.3) + rng.normal(0, 0.1, n)
     out[CLASS_STAIN] = np.where(nuclei, rng.choice([0.1, 0.5], n), 0) + rng.normal(0, 0.02, n)
     return out, nuclei
@@ -47,7 +49,7 @@ def test_nearness_is_0_and_1_at_the_centres() -> None:
     book = fitted(points)
     weights = np.array(book.weights)
     for centre, wanted in ((book.background, 0), (book.nuclei, 1)):
-        features = np.zeros(4, np.float32)
+        features = np.zeros(5, np.float32)
         features[CLUSTERED] = np.array(centre) / weights
         assert book.nearness(features) == pytest.approx(wanted, abs=1e-4)
     assert book.separation > 2
@@ -86,7 +88,7 @@ def test_features_show_a_nucleus_and_the_brown_of_a_positive_one() -> None:
     image = np.full((3, 60, 60), 235, np.uint8)
     image[:, 20:40, 20:40] = np.array([120, 85, 60], np.uint8)[:, None, None]
     features = pixel_features(
-        image, np.zeros((60, 60), np.float32), stain="ihc", smoothing_px=1, context_px=10
+        image, np.zeros((60, 60), np.float32), stain="ihc", smoothing_px=1, near_px=10, far_px=20
     )
     assert features.dtype == np.float32
-    assert (features[:, 30, 30] > features[:, 5, 5])[[DENSITY, CONTRAST, CLASS_STAIN]].all()
+    assert (features[:, 30, 30] > features[:, 5, 5])[[DENSITY, NEAR, FAR, CLASS_STAIN]].all()

@@ -26,8 +26,8 @@ from wsipsm.models.encoder import (
     channel_weights,
     load_encoder,
     map_stride,
-    to_input,
 )
+from wsipsm.models.input import to_input
 from wsipsm.models.stain import nuclear_density
 from wsipsm.types import Region
 

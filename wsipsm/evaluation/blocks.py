@@ -32,9 +32,9 @@ from wsipsm.models.encoder import (
     activation_maps,
     channel_weights,
     map_stride,
-    to_input,
     untrained_like,
 )
+from wsipsm.models.input import to_input
 from wsipsm.types import Region, TileGrid
 
 HALO_UM = 16.0

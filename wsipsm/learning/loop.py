@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,10 +84,17 @@ def fit(
     run = _Run(model, plan)
     run.resume(snapshot)
     with ThreadPoolExecutor(workers) as pool:
-        batches = _batches(pool, sample_of, plan, start=len(run.curve))
+
+        def draw(step: int) -> list[Future[Sample]]:
+            count = plan.batch if step < plan.steps else 0
+            return [pool.submit(sample_of, step, index) for index in range(count)]
+
         steps = range(len(run.curve), plan.steps)
+        batch = draw(steps.start)
         for step in tqdm(steps, desc="train", initial=steps.start, total=plan.steps, disable=None):
-            loss = run.step(step, next(batches), loss_of, pool)
+            work = run.begin(batch, loss_of, pool)
+            batch = draw(step + 1)  # while this one is being learnt
+            loss = run.end(step, work)
             run.curve.append({"step": step + 1.0, "loss": loss})
             if not math.isfinite(loss):
                 raise DataError(
@@ -97,20 +104,6 @@ def fit(
                 run.save(snapshot)
     run.finish()
     return run.curve
-
-
-def _batches(
-    pool: ThreadPoolExecutor, sample_of: SampleOf, plan: Plan, *, start: int
-) -> Iterator[list[Future[Sample]]]:
-    """Batches in order, the next one being drawn while the last one is learnt."""
-
-    def draw(step: int) -> list[Future[Sample]]:
-        return [pool.submit(sample_of, step, index) for index in range(plan.batch)]
-
-    ahead = draw(start)
-    for step in range(start, plan.steps):
-        ready, ahead = ahead, draw(step + 1) if step + 1 < plan.steps else []
-        yield ready
 
 
 class _Run:
@@ -128,18 +121,22 @@ class _Run:
         self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
         self.curve: list[dict[str, float]] = []
 
-    def step(
-        self, step: int, batch: list[Future[Sample]], loss_of: LossOf, pool: ThreadPoolExecutor
-    ) -> float:
+    def begin(
+        self, batch: list[Future[Sample]], loss_of: LossOf, pool: ThreadPoolExecutor
+    ) -> list[Future[float]]:
+        """Hand each chunk of a batch to a replica."""
         samples = [future.result() for future in batch]
         size = -(-len(samples) // len(self.replicas))
         parts = [samples[i : i + size] for i in range(0, len(samples), size)]
-        work = [
+        return [
             pool.submit(self._learn, replica, part, loss_of, len(part) / len(samples))
             for replica, part in zip(self.replicas, parts, strict=False)
         ]
+
+    def end(self, step: int, work: list[Future[float]]) -> float:
+        """Gather what the replicas have learnt, and take the step; returns the loss."""
         losses = [future.result() for future in work]
-        self._gather(len(parts))
+        self._gather(len(work))
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(step)

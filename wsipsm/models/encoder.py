@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
-from numpy.typing import NDArray
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
 
@@ -16,11 +14,6 @@ from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
-
-
-def to_input(images: NDArray[np.uint8]) -> Tensor:
-    """Network input, float32 in [-1, 1], of uint8 RGB tiles (n, 3, y, x)."""
-    return torch.from_numpy(images).float().div_(127.5).sub_(1)
 
 
 class Encoder(nn.Module):

@@ -14,7 +14,7 @@ from scipy import ndimage
 from wsipsm.config import Inference
 from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
-from wsipsm.models.encoder import to_input
+from wsipsm.models.input import to_input
 from wsipsm.models.instances import split_by_height, tidy_objects
 from wsipsm.models.unet import UNet
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -93,6 +92,8 @@ class TimmEncoder(nn.Module):
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
+        import timm  # takes seconds, and the small network does not need it
+
         try:
             body: Any = timm.create_model(backbone, pretrained=False, features_only=True)
         except RuntimeError:

@@ -17,7 +17,8 @@ from torch.nn import functional
 
 from wsipsm.config import Proxy
 from wsipsm.learning.augment import restain
-from wsipsm.models.encoder import Encoder, to_input
+from wsipsm.models.encoder import Encoder
+from wsipsm.models.input import to_input
 
 MARGIN = 10.0
 EMBEDDING = 64

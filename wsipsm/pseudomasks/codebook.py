@@ -40,7 +40,7 @@ class Codebook:
     def nearness(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Way from background (0) to nuclei (1) on which a pixel lies; 0.5 is the border.
 
-        `features` is (4, ...); the result is float32 (...).
+        `features` is (5, ...); the result is float32 (...).
         """
         low, high = np.array(self.background, np.float32), np.array(self.nuclei, np.float32)
         axis = (high - low) / np.square(high - low).sum()
@@ -63,7 +63,7 @@ def fit_codebook(
     Parameters
     ----------
     sample
-        Features, float32 (4, n).
+        Features, float32 (5, n).
     classes
         Number of classes of nuclei, k.
     psm_weight

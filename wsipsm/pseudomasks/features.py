@@ -11,16 +11,16 @@ from wsipsm.config import Stain
 from wsipsm.models.stain import nuclear_part, stain_density
 from wsipsm.types import Region
 
-DENSITY, CONTRAST, ACTIVATION, CLASS_STAIN = range(4)
+DENSITY, NEAR, FAR, ACTIVATION, CLASS_STAIN = range(5)
 """Order of the features. Density itself is not clustered, but decides which cluster is nuclei
 and which pixels are too pale; the last one tells classes apart."""
 
-CLUSTERED = slice(CONTRAST, ACTIVATION + 1)
+CLUSTERED = slice(NEAR, ACTIVATION + 1)
 
 SPREAD_FLOOR = 0.06
 """Optical density added to the local deviation, so that plain tissue does not become noise."""
 
-TRUNCATE = 3.0
+TRUNCATE = 2.0
 
 COARSE = 4
 """Pixels along a block of `local_mean`; regions begin at multiples of it."""
@@ -32,9 +32,10 @@ def pixel_features(
     *,
     stain: Stain,
     smoothing_px: float,
-    context_px: float,
+    near_px: float,
+    far_px: float,
 ) -> NDArray[np.float32]:
-    """Features of every pixel, float32 (4, y, x).
+    """Features of every pixel, float32 (5, y, x).
 
     Parameters
     ----------
@@ -42,22 +43,23 @@ def pixel_features(
         uint8 RGB (3, y, x).
     activation
         Activation map at the same pixels, [0, 1].
-    smoothing_px, context_px
+    smoothing_px, near_px, far_px
         Gaussian sigmas: of the density, and of the surroundings that it is compared with.
 
     Notes
     -----
-    Contrast is how many local standard deviations the density lies above the local mean. It
-    makes one codebook do for a slide whose staining changes from place to place, and even for
-    fields of different laboratories.
+    `NEAR` is the density above its near surroundings, `FAR` the number of standard deviations
+    that it lies above its far surroundings. They make one codebook do for a slide whose
+    staining changes from place to place, and even for fields of different laboratories.
     """
     both = ndimage.gaussian_filter(stain_density(image, stain), (0, smoothing_px, smoothing_px))
     density = nuclear_part(both, stain)
     told_apart = both[1] if stain == "ihc" else both[0]
-    rise = density - local_mean(density, context_px)
-    spread = np.sqrt(np.maximum(local_mean(rise**2, context_px), 0))
-    contrast = rise / (spread + SPREAD_FLOOR)
-    return np.stack([density, contrast, activation, told_apart]).astype(np.float32)
+    near = density - local_mean(density, near_px)
+    rise = density - local_mean(density, far_px)
+    spread = np.sqrt(np.maximum(local_mean(rise**2, far_px), 0))
+    far = rise / (spread + SPREAD_FLOOR)
+    return np.stack([density, near, far, activation, told_apart]).astype(np.float32)
 
 
 def local_mean(values: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:

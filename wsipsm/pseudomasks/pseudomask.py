@@ -127,11 +127,11 @@ class _Labeller:
         assert isinstance(found, zarr.Array)
         self.activation = found
         self.stride: int = read_record(activation)["stride"]
-        self.context_px = COARSE * math.ceil(TRUNCATE * settings.context_um / slide.mpp / COARSE)
+        self.context_px = COARSE * math.ceil(TRUNCATE * settings.far_um / slide.mpp / COARSE)
         self.halo_px = self.context_px + COARSE * math.ceil(LARGEST_UM / slide.mpp / COARSE)
 
     def features(self, region: Region) -> NDArray[np.float32]:
-        """Features (4, y, x) of a region that may leave the image."""
+        """Features (5, y, x) of a region that may leave the image."""
         wider = region.grown(self.stride).scaled_down(self.stride)
         coarse = ngff.read_padded(self.activation, wider, fill=0)
         return pixel_features(
@@ -139,7 +139,8 @@ class _Labeller:
             upsample_map(coarse, (wider.y, wider.x), region, stride=self.stride),
             stain=self.slide.stain,
             smoothing_px=self.settings.smoothing_um / self.slide.mpp,
-            context_px=self.settings.context_um / self.slide.mpp,
+            near_px=self.settings.near_um / self.slide.mpp,
+            far_px=self.settings.far_um / self.slide.mpp,
         )
 
     def codebook(self, seed: int) -> Codebook:

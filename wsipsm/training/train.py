@@ -20,7 +20,7 @@ from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.learning.augment import REACH, restain, roughen, turn
 from wsipsm.learning.dataset import Sampler
 from wsipsm.learning.loop import Plan, fit
-from wsipsm.models.encoder import to_input
+from wsipsm.models.input import to_input
 from wsipsm.models.segmenter import MODELS
 from wsipsm.training.targets import IGNORE, make_targets
 from wsipsm.types import Region
