@@ -79,6 +79,7 @@ class Group(click.Group):
 def main() -> None:
     """Turn whole-slide images into cells, without annotations."""
     compute.one_thread_each()
+    compute.keep_memory()
 
 
 def set_aside(product: Path, *, wanted: bool, work: Callable[[], object]) -> None:

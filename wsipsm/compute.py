@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Numbers of these parameters in glibc's malloc.h."""
 
 
 def allotted_cores() -> int:
@@ -28,6 +32,14 @@ def one_thread_each() -> None:
     """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+
+
+def keep_memory() -> None:
+    """Let glibc keep large blocks: asking the kernel for each tensor takes a fifth of the time."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def device() -> torch.device:

@@ -43,7 +43,7 @@ class Pretraining(Section):
 
     backbone: str = Field("resnet18", description="timm network; the paper: res2net101_26w_4s")
     proxy: Proxy = Field("stain", description="self-supervised task; the paper: similarity")
-    steps: int = Field(40, ge=0, description="training steps")
+    steps: int = Field(30, ge=0, description="training steps")
     batch: int = Field(8, ge=1, description="tiles in a step")
     tile_px: int = Field(128, ge=64, multiple_of=32, description="side of a training tile")
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of Adam")
@@ -71,7 +71,7 @@ class Pseudomasks(Section):
         ("nucleus",), min_length=1, max_length=8, description="names, by rising stain density"
     )
     psm_weight: float = Field(
-        0.25, ge=0, description="weight of the activation map beside stain density"
+        0.75, ge=0, description="weight of the activation map beside stain density"
     )
     smoothing_um: float = Field(0.4, ge=0, description="Gaussian sigma of stain density, microns")
     near_um: float = Field(
@@ -96,9 +96,9 @@ class Training(Section):
     """Stage 5: the downstream network, trained on pseudo masks."""
 
     backbone: str = Field("small", description="small, or a timm network; the paper: resnet34")
-    steps: int = Field(220, ge=1, description="training steps")
+    steps: int = Field(200, ge=1, description="training steps")
     batch: int = Field(8, ge=1, description="tiles in a step")
-    tile_px: int = Field(128, ge=64, multiple_of=32, description="side of a training tile")
+    tile_px: int = Field(160, ge=64, multiple_of=32, description="side of a training tile")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-3, ge=0, description="weight decay of AdamW")
     voronoi_weight: float = Field(
