@@ -43,7 +43,7 @@ class Pretraining(Section):
 
     backbone: str = Field("resnet18", description="timm network; the paper: res2net101_26w_4s")
     proxy: Proxy = Field("stain", description="self-supervised task; the paper: similarity")
-    steps: int = Field(30, ge=0, description="training steps")
+    steps: int = Field(25, ge=0, description="training steps")
     batch: int = Field(8, ge=1, description="tiles in a step")
     tile_px: int = Field(128, ge=64, multiple_of=32, description="side of a training tile")
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of Adam")
@@ -60,7 +60,7 @@ class Activation(Section):
     )
     halo_um: float = Field(8, ge=0, description="border read around a tile, microns")
     sample_tiles: int = Field(
-        8, ge=1, description="tiles that set a slide's orientation and range of values"
+        6, ge=1, description="tiles that set a slide's orientation and range of values"
     )
 
 
@@ -96,7 +96,7 @@ class Training(Section):
     """Stage 5: the downstream network, trained on pseudo masks."""
 
     backbone: str = Field("small", description="small, or a timm network; the paper: resnet34")
-    steps: int = Field(200, ge=1, description="training steps")
+    steps: int = Field(180, ge=1, description="training steps")
     batch: int = Field(8, ge=1, description="tiles in a step")
     tile_px: int = Field(160, ge=64, multiple_of=32, description="side of a training tile")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")

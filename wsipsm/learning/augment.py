@@ -29,7 +29,7 @@ def turn(
     image
         float (3, REACH * side_px, REACH * side_px).
     labels
-        float (n, ...) of the same size; values are kept (nearest pixel).
+        float64 (n, ...) of the same size; values are kept (nearest pixel).
 
     Returns
     -------
@@ -47,7 +47,7 @@ def turn(
 
 def _sample(image: Tensor, grid: Tensor, mode: str) -> Tensor:
     return functional.grid_sample(
-        image[None], grid, mode=mode, padding_mode="reflection", align_corners=False
+        image[None], grid.to(image.dtype), mode=mode, padding_mode="reflection", align_corners=False
     )[0]
 
 

@@ -39,8 +39,10 @@ def split_by_height(
     (h-maxima). Returns a label image int32 (y, x); mask pixels that no peak reaches are 0.
     """
     height = np.where(mask, height, 0)
-    peaks = h_maxima(height, rise).astype(bool) & (height >= least)
-    seeds = label(peaks, connectivity=2)
+    coarse = height[::2, ::2]  # a quarter of the pixels to sort; no nucleus is that small
+    peaks = h_maxima(coarse, rise).astype(bool) & (coarse >= least)
+    seeds = np.zeros(mask.shape, np.int32)
+    seeds[::2, ::2] = label(peaks, connectivity=2)
     return np.asarray(watershed(-height, seeds, mask=mask), np.int32)
 
 

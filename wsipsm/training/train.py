@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import zarr
 from torch import Tensor
@@ -142,25 +143,18 @@ class _Samples:
         rng = self.sampler.generator(step, index)
         number, region = self.sampler.draw(rng, side_px=REACH * self.side_px)
         slide = self.masked[number]
-        image = to_input(restain(rng, slide.tiles.read(region))[None])[0]
-        classes, instances = slide.labels(region)
-        labels = torch.stack([torch.from_numpy(classes).float(), _compact(instances)])
+        image = torch.from_numpy(slide.tiles.read(region)).float()
+        labels = torch.from_numpy(np.stack(slide.labels(region)).astype(np.float64))
         image, labels = turn(rng, image, labels, side_px=self.side_px)
-        turned = labels.numpy().astype(int)
+        stained = restain(rng, image.round().byte().numpy())
+        turned = labels.numpy().astype(np.int64)
         targets = make_targets(turned[0], turned[1], disk_px=DISK_UM / slide.tiles.mpp)
         return (
-            roughen(rng, image),
+            roughen(rng, to_input(stained[None])[0]),
             torch.from_numpy(targets.classes),
             torch.from_numpy(targets.voronoi),
             torch.from_numpy(targets.distance),
         )
-
-
-def _compact(instances: Any) -> Tensor:
-    """Ids counted from 0 as float32 (exact up to 2^24), so that they can be turned."""
-    ids, position = torch.unique(torch.from_numpy(instances), return_inverse=True)
-    counted: Tensor = position + int(ids[0] != 0)
-    return counted.float()
 
 
 class _Loss:
