@@ -113,7 +113,7 @@ class Inference(Section):
 
     halo_um: float = Field(12, ge=0, description="border read around a tile, microns")
     batch: int = Field(4, ge=1, description="tiles in a batch")
-    foreground: float = Field(0.5, gt=0, lt=1, description="least foreground probability")
+    foreground: float = Field(0.4, gt=0, lt=1, description="least foreground probability")
     seed_height: float = Field(
         0.1, ge=0, le=1, description="least rise of a peak of the distance map over its saddle"
     )
