@@ -291,10 +291,8 @@ def settings_of(target: str) -> None:
     """Print the schema (JSON) or the table (Markdown) of all settings."""
     from wsipsm.config import Config, settings_table
 
-    if target == "schema":
-        click.echo(json.dumps(Config.model_json_schema(), indent=1))
-    else:
-        click.echo(settings_table())
+    schema = json.dumps(Config.model_json_schema(), indent=1)
+    click.echo(schema if target == "schema" else settings_table())
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class Tiles:
         return [tile for tile in self.grid.tiles_of_shard(*shard) if self.kept[tile]]
 
     def overview(self) -> NDArray[np.uint8]:
-        """Overview of the whole slide, uint8 (3, y, x), at about 8 microns per pixel."""
+        """Overview of the whole slide, uint8 (3, y, x): at most 2,048 px on a side."""
         return np.asarray(ngff.open_group(self.path)["overview"])
 
     def tissue(self) -> NDArray[np.bool_]:
