@@ -24,8 +24,7 @@ include: "workflow/rules/10_report.smk"
 rule all:
     default_target: True
     input:
-        exported_files(),
-        qupath_projects(),
+        exports(),
         "<results>/report/index.html",
         "<results>/summary.txt",
 

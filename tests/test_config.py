@@ -25,8 +25,8 @@ def write_sheet(folder: Path, text: str, *, files: tuple[str, ...] = ("a.svs", "
 
 
 def test_sheet_is_read_with_defaults(tmp_path: Path) -> None:
-    first = "slide\tpath\tmpp\tstain\tsplit\tannotations\n"
-    text = f"{first}a\ta.svs\t0.5\tihc\ttest\tb.svs\nb\tb.svs\t\t\t\n"
+    first = "slide\tpath\tmpp\tstain\tsplit\tannotations\ttruth\n"
+    text = f"{first}a\ta.svs\t0.5\tihc\ttest\tb.svs\ta.svs\nb\tb.svs\t\t\t\n"
     rows = read_slide_sheet(write_sheet(tmp_path, text))
     assert rows == [
         SlideRow(
@@ -36,9 +36,27 @@ def test_sheet_is_read_with_defaults(tmp_path: Path) -> None:
             stain="ihc",
             split="test",
             annotations=str(tmp_path / "b.svs"),
+            truth=str(tmp_path / "a.svs"),
         ),
         SlideRow(slide="b", path=str(tmp_path / "b.svs"), stain="he", split="train"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("split", "truth", "lesson", "scored_on"),
+    [
+        ("train", None, "drawn", None),
+        ("train", "true", "drawn", "true"),
+        ("test", None, None, "drawn"),
+        ("test", "true", None, "true"),
+    ],
+)
+def test_annotations_teach_or_are_scored_on_but_never_both(
+    split: str, truth: str | None, lesson: str | None, scored_on: str | None
+) -> None:
+    values = {"slide": "a", "path": "a.svs", "split": split, "annotations": "drawn"}
+    row = SlideRow.model_validate({**values, "truth": truth})
+    assert (row.lesson, row.scored_on) == (lesson, scored_on)
 
 
 def test_blank_lines_and_byte_order_mark_are_no_rows(tmp_path: Path) -> None:
@@ -58,6 +76,8 @@ def test_blank_lines_and_byte_order_mark_are_no_rows(tmp_path: Path) -> None:
         ("slide\tpath\na\ta.svs\nA\tb.svs\n", "slide 'A' is named twice"),
         ("slide\tpath\na\tno.svs\n", "no.svs: no such file"),
         ("slide\tpath\tannotations\na\ta.svs\tno.geojson\n", "no.geojson: no such file"),
+        ("slide\tpath\ttruth\na\ta.svs\tno.png\n", "no.png: no such file"),
+        ("slide\tpath\tannotations\ttruth\na\ta.svs\ta.svs\ta.svs\n", "cannot both teach"),
         ("slide\tpath\na/b\ta.svs\n", "line 2: slide"),
         ("slide\tpath\na\ta.svs\n../b\tb.svs\n", "line 3: slide"),
         ("slide\tpath\na..b\ta.svs\n", "unfit for a path"),

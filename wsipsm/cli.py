@@ -2,76 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 import click
 
 import wsipsm
 from wsipsm import compute, config
-from wsipsm.errors import DataError, WsipsmError
-
-EXISTING = click.Path(exists=True, path_type=Path)
-TARGET = click.Path(path_type=Path)
-
-target = click.argument("target", type=TARGET)
-workers = click.option(
-    "--workers", type=click.IntRange(1), help="Parallel workers. [default: the allotted cores]"
+from wsipsm.errors import SettingsError
+from wsipsm.options import (
+    EXISTING,
+    TARGET,
+    Group,
+    quarantine,
+    seed,
+    set_aside,
+    settings,
+    target,
+    workers,
 )
-seed = click.option("--seed", default=0, show_default=True, help="Seed of every draw by chance.")
-quarantine = click.option(
-    "--quarantine", is_flag=True, help="Set a bad slide aside in TARGET, and exit with 0."
-)
-
-
-def settings(section: type[config.Section]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add one option for each field of `section`; the command gets them as `settings`."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def command(**values: Any) -> Any:
-            given = {name: values.pop(name) for name in section.model_fields}
-            chosen = {name: _several(v) for name, v in given.items() if v not in (None, ())}
-            where = f"wsipsm {click.get_current_context().info_name}"
-            return function(settings=config.parse(section, chosen, where=where), **values)
-
-        for name, field in reversed(section.model_fields.items()):
-            default = field.get_default()
-            shown = " ".join(default) if isinstance(default, tuple) else default
-            command = click.option(
-                f"--{name.replace('_', '-')}",
-                name,
-                multiple=get_origin(field.annotation) is tuple,
-                help=f"{(field.description or '').capitalize()}. [default: {shown}]",
-            )(command)
-        return command
-
-    return decorate
-
-
-def _several(value: Any) -> Any:
-    """Values of a repeated option; one empty value (`--controls ""`) stands for none at all."""
-    return tuple(filter(None, value)) if isinstance(value, tuple) else value
-
-
-class Group(click.Group):
-    """Sub-commands in the order of the stages; our errors become one sentence and a code."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Names of the commands, in the order of their definition."""
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print an error of ours as one sentence and exit with its code."""
-        try:
-            return super().invoke(ctx)
-        except WsipsmError as error:
-            click.echo(f"wsipsm: {error}", err=True)
-            sys.exit(error.exit_code)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -80,20 +30,6 @@ def main() -> None:
     """Turn whole-slide images into cells, without annotations."""
     compute.one_thread_each()
     compute.keep_memory()
-
-
-def set_aside(product: Path, *, wanted: bool, work: Callable[[], object]) -> None:
-    """Do `work`; where data are bad and it is `wanted`, quarantine `product` instead of failing."""
-    try:
-        work()
-    except DataError as error:
-        if not wanted:
-            raise
-        from wsipsm.io.product import quarantine as write_quarantined
-
-        stage = click.get_current_context().info_name or ""
-        write_quarantined(product, stage=stage, reason=str(error))
-        click.echo(f"wsipsm: quarantined: {error}", err=True)
 
 
 @main.command()
@@ -177,17 +113,26 @@ def pseudomask(
 @click.option(
     "--pseudomasks", type=EXISTING, multiple=True, required=True, help="In the order of --tiles."
 )
+@click.option("--annotations", multiple=True, help="GeoJSON of each; '-' or no option for none.")
 @click.option("--model", type=click.Choice(["unet"]), default="unet", show_default=True)
 @settings(config.Training)
 @seed
 @workers
 def train(
-    target: Path, *, tiles: tuple[Path, ...], pseudomasks: tuple[Path, ...], **options: Any
+    target: Path,
+    *,
+    tiles: tuple[Path, ...],
+    pseudomasks: tuple[Path, ...],
+    annotations: tuple[str, ...],
+    **options: Any,
 ) -> None:
-    """Train the model of TARGET (such as unet.pt) on pseudo masks."""
+    """Train the model of TARGET (such as unet.pt) on pseudo masks and annotated fields."""
     from wsipsm.training.train import train as stage
 
-    stage(list(zip(tiles, pseudomasks, strict=True)), target, **options)
+    annotations = annotations or ("-",) * len(tiles)
+    if not len(tiles) == len(pseudomasks) == len(annotations):
+        raise SettingsError("train: give --pseudomasks and --annotations once for each --tiles")
+    stage(list(zip(tiles, pseudomasks, annotations, strict=True)), target, **options)
 
 
 @main.command()
@@ -219,12 +164,14 @@ def stitch(tile_cells: Path, target: Path, *, quarantine: bool, **options: Any) 
 @main.command()
 @click.argument("cells", type=EXISTING)
 @target
+@click.option("--tiles", type=EXISTING, help="For .spatialdata.zarr and .labels.zarr.")
 @settings(config.Export)
 @quarantine
 def export(cells: Path, target: Path, *, quarantine: bool, **options: Any) -> None:
     """Write CELLS for another program; the name of TARGET says how.
 
-    A name that ends in .geojson.zip is for QuPath, one in .tsv a table of measurements.
+    A name that ends in .geojson.zip is for QuPath, in .tsv a table of measurements, in .db for
+    tiatoolbox, in .spatialdata.zarr for scverse, in .labels.zarr an OME-NGFF label image.
     """
     from wsipsm.export.export import export as stage
 
@@ -249,6 +196,7 @@ def project(target: Path, **products: tuple[Path, ...]) -> None:
 @click.option("--cells", type=EXISTING, multiple=True, required=True, help="cells.parquet of each.")
 @click.option("--truth", multiple=True, required=True, help="GeoJSON or label image; '-' for none.")
 @click.option("--encoder", type=EXISTING, required=True, help="encoder.pt, for the controls.")
+@click.option("--checkpoint", type=EXISTING, help="The model: it says what annotations taught it.")
 @settings(config.Evaluation)
 @seed
 @workers
@@ -257,6 +205,25 @@ def evaluate(target: Path, **options: Any) -> None:
     from wsipsm.evaluation.evaluate import evaluate as stage
 
     stage(target, **options)
+
+
+@main.command()
+@click.argument("tiles", type=EXISTING)
+@click.argument("model", type=EXISTING)
+@target
+@click.option("--field-px", default=2048, show_default=True, help="Largest side of the field.")
+@click.option(
+    "--cuts", type=click.IntRange(1), multiple=True, default=(1, 4, 16), show_default=True,
+    help="Tiles along a side of the field.",
+)  # fmt: skip
+@settings(config.Inference)
+@workers
+def evaluate_tiling(tiles: Path, model: Path, target: Path, **options: Any) -> None:
+    """Compare the cells of a field of TILES cut in several ways, into TARGET (JSON)."""
+    from wsipsm import invariance
+
+    for line in invariance.table_of(invariance.evaluate_tiling(tiles, model, target, **options)):
+        click.echo(line)
 
 
 @main.command()

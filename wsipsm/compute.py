@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import torch
+
+LOG_SECONDS = 60.0
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,7 +34,12 @@ def one_thread_each() -> None:
 
     Must run before NumPy is imported; torch is told as soon as it is used (`device`).
     """
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENCV_FOR_THREADS_NUM",
+    ):
         os.environ[name] = "1"
 
 
@@ -69,25 +78,60 @@ def dask_client(workers: int) -> Iterator[Any]:
 
 
 def run_each(
-    function: Callable[[T], R], items: Sequence[T], *, workers: int | None, label: str
+    function: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    workers: int | None,
+    label: str,
+    cost: Callable[[T], float] = lambda _: 1,
+    unit: str = "shards",
 ) -> list[R]:
     """Results of `function` on every item, in the order of the items, by Dask workers.
 
     Workers are as many as cores are allotted, unless said otherwise.
 
     The function and the items travel to the workers by pickle: it holds paths and settings,
-    opens files and models itself, writes what is large to disk and returns little. Progress
-    is shown on a terminal. The first error ends the work and is raised.
+    opens files and models itself, writes what is large to disk and returns little. The first
+    error ends the work and is raised. Progress, counted in units of `cost`, is shown on a
+    terminal, and else printed once a minute, a line each time.
     """
     from distributed import as_completed
-    from tqdm import tqdm
 
     if not items:
         return []
     with dask_client(min(workers or allotted_cores(), len(items))) as client:
         futures = client.map(function, items, pure=False)
-        with tqdm(total=len(items), desc=label, disable=None) as progress:
+        costs = {future.key: cost(item) for future, item in zip(futures, items, strict=True)}
+        with _progress(label, total=sum(costs.values()), unit=unit) as progress:
             for future in as_completed(futures):
                 future.result()
-                progress.update()
+                progress.update(costs[future.key])
         return list(client.gather(futures))
+
+
+def _progress(label: str, *, total: float, unit: str) -> Any:
+    """Progress bar of tqdm: live on a terminal, a line a minute elsewhere."""
+    from tqdm import tqdm
+
+    live = sys.stderr.isatty()
+    count = "{n:.0f}/{total:.0f} {unit}, {rate_fmt}"
+    form = "{l_bar}{bar}| " if live else "{desc}: {percentage:.0f} %, "
+    return tqdm(
+        total=total,
+        desc=label,
+        unit=unit,
+        bar_format=f"{form}{count}, {{elapsed}} gone, {{remaining}} left",
+        mininterval=0.5 if live else LOG_SECONDS,
+        maxinterval=float("inf"),
+        file=None if live else _Lines(),
+    )
+
+
+class _Lines(io.TextIOBase):
+    """Standard error as a log: what a progress bar writes over is a new line each time."""
+
+    def write(self, text: str) -> int:
+        line = text.strip()
+        if line:
+            sys.stderr.write(f"{line}\n")
+        return len(text)

@@ -11,7 +11,10 @@ from wsipsm.errors import SettingsError
 Stain = Literal["he", "ihc"]
 Proxy = Literal["stain", "similarity", "contrastive", "rotation", "simsiam", "mean_pixel"]
 Control = Literal["stain_otsu", "rgb_kmeans", "untrained_psm"]
-ExportFormat = Literal["qupath", "table"]
+Artefact = Literal["pen", "fold", "bubble", "blur"]
+Codec = Literal["zstd", "jpeg"]
+ExportFormat = Literal["qupath", "table", "annotation_store", "spatialdata", "labels"]
+Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 ClassName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f:]+$")]
 
 
@@ -36,6 +39,19 @@ class Tiling(Section):
     min_tissue_um2: float = Field(
         4000, ge=0, description="smallest piece of tissue, square microns"
     )
+    exclude: tuple[Artefact, ...] = Field(
+        ("pen", "blur"), description="artefacts that exclude a tile; all are flagged"
+    )
+    max_artefact_share: float = Field(
+        0.5, ge=0, le=1, description="largest share of a tile under pen, fold or bubble"
+    )
+    min_focus: float = Field(
+        0.3, ge=0, le=1, description="least focus of a tile's tissue; 0.3: edges softer than 1 µm"
+    )
+    max_unreadable_share: float = Field(
+        0.02, ge=0, le=1, description="largest share of the tissue that may be damaged in the file"
+    )
+    codec: Codec = Field("zstd", description="zstd: exact; jpeg: a fifth of the size, with a loss")
 
 
 class Pretraining(Section):
@@ -106,6 +122,9 @@ class Training(Section):
     )
     distance_weight: float = Field(2.0, ge=0, description="weight of the distance head's loss")
     averaging: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights")
+    annotated_share: float = Field(
+        0.5, ge=0, le=1, description="share of tiles drawn from annotated fields, if there are any"
+    )
 
 
 class Inference(Section):
@@ -119,6 +138,9 @@ class Inference(Section):
     )
     seed_distance: float = Field(0.3, ge=0, le=1, description="least height of a peak")
     min_area_um2: float = Field(6, ge=0, description="smallest cell, square microns")
+    ring_um: float = Field(
+        2, gt=0, description="width of the ring around a cell where stain is measured, microns"
+    )
 
 
 class Stitching(Section):
@@ -133,9 +155,20 @@ class Export(Section):
     """Stage 8: files for other programs."""
 
     formats: tuple[ExportFormat, ...] = Field(
-        ("qupath", "table"), description="qupath: zip of GeoJSON parts; table: measurements"
+        ("qupath", "table"),
+        description="qupath: zip of GeoJSON parts; table: measurements; annotation_store:"
+        " tiatoolbox; spatialdata: scverse; labels: OME-NGFF label image",
     )
     part_features: int = Field(10_000, ge=1, description="cells in one GeoJSON part")
+    colours: tuple[Colour, ...] = Field(
+        (), description="colours such as #009e73, in the order of the classes; the rest: a palette"
+    )
+    cell_expansion_um: float = Field(
+        0,
+        ge=0,
+        le=50,
+        description="width of a cell around its nucleus in QuPath, microns; 0: nuclei only",
+    )
 
 
 class Evaluation(Section):

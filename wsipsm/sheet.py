@@ -23,6 +23,17 @@ class SlideRow(Section):
     stain: Stain = "he"
     split: Literal["train", "test"] = "train"
     annotations: str | None = None
+    truth: str | None = None
+
+    @property
+    def lesson(self) -> str | None:
+        """Annotations that teach the segmenters: those of a slide to learn from."""
+        return self.annotations if self.split == "train" else None
+
+    @property
+    def scored_on(self) -> str | None:
+        """What cells are scored against: the truth, or annotations that nothing learns from."""
+        return self.truth or (self.annotations if self.split == "test" else None)
 
 
 def read_slide_sheet(path: Path) -> list[SlideRow]:
@@ -84,7 +95,12 @@ def _check_names(path: Path, rows: list[SlideRow]) -> None:
 
 def _check_files(path: Path, rows: list[SlideRow]) -> None:
     for row in rows:
-        for name in filter(None, (row.path, row.annotations)):
+        if row.lesson and row.lesson == row.truth:
+            raise SettingsError(
+                f"{path}: slide {row.slide!r}: {row.truth} cannot both teach and be scored"
+                " against; name it in `annotations` or in `truth`"
+            )
+        for name in filter(None, (row.path, row.annotations, row.truth)):
             if not Path(name).exists():
                 raise SettingsError(
                     f"{path}: slide {row.slide!r}: {name}: no such file; correct the path"

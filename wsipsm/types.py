@@ -17,6 +17,10 @@ MEASUREMENTS = {
     "haematoxylin_std": "Hematoxylin OD std dev",
     "counterstain_mean": "{counterstain} OD mean",
     "counterstain_std": "{counterstain} OD std dev",
+    "haematoxylin_ring_mean": "Ring: Hematoxylin OD mean",
+    "haematoxylin_ring_std": "Ring: Hematoxylin OD std dev",
+    "counterstain_ring_mean": "Ring: {counterstain} OD mean",
+    "counterstain_ring_std": "Ring: {counterstain} OD std dev",
 }
 """Column of a cell table: its name in QuPath. `{counterstain}` is Eosin or DAB."""
 

@@ -1,5 +1,6 @@
 """The stage: products in, one JSON out."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -14,10 +15,11 @@ from wsipsm.config import Evaluation, Tiling
 from wsipsm.errors import DataError, SettingsError
 from wsipsm.evaluation.evaluate import evaluate
 from wsipsm.evaluation.metrics import METRICS, score_labels
-from wsipsm.io.product import quarantine
+from wsipsm.io.checkpoint import save_checkpoint
+from wsipsm.io.product import Provenance, quarantine
 from wsipsm.tiling.tile import tile
 
-from .conftest import MPP, write_encoder, write_label_cells
+from .conftest import HEIGHT, MPP, WIDTH, write_encoder, write_label_cells
 from .test_truth import write_geojson
 
 DATA = Path(os.environ.get("WSIPSM_TEST_DATA", "../shared/data")) / "wsi_mosaic"
@@ -161,6 +163,57 @@ def test_quarantined_slides_are_left_out(example, truth, tmp_path):
             truth=("-",),
             **common,
         )
+
+
+def test_only_what_lies_in_fields_is_scored(example, tmp_path):
+    left = np.where(np.arange(WIDTH) < WIDTH // 2, example.labels, 0)
+    path = write_geojson(tmp_path / "left.geojson", left)
+    content = json.loads(path.read_text())
+    corners = [[0, 0], [WIDTH // 2, 0], [WIDTH // 2, HEIGHT], [0, HEIGHT], [0, 0]]
+    field = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [corners]},
+        "properties": {"classification": {"name": "Region*", "color": [0, 0, 0]}},
+    }
+    settings = FEW.model_copy(update={"controls": ("stain_otsu",)})
+    everywhere = run(example, tmp_path / "a.json", truth=path, settings=settings)
+    fields = tmp_path / "fields.geojson"
+    fields.write_text(json.dumps({**content, "features": [field, *content["features"]]}))
+    inside = run(example, tmp_path / "b.json", truth=fields, settings=settings)
+    for method in ("unet", "stain_otsu"):
+        both = [result["slides"]["drawn"][method]["precision"] for result in (everywhere, inside)]
+        assert both[0] < 0.6
+        assert both[1] > 0.9
+    counts = [result["counts"]["drawn"]["unet"]["found"] for result in (everywhere, inside)]
+    assert 0.4 * counts[0] < counts[1] < 0.6 * counts[0]
+
+
+def test_a_slide_is_not_scored_against_what_taught_the_model(example, truth, tmp_path):
+    drawn = write_geojson(tmp_path / "drawn.geojson", example.labels)
+    digest = hashlib.sha256(drawn.read_bytes()).hexdigest()
+    provenance = Provenance("train", {}, {}).as_dict()
+    record = {"provenance": provenance, "annotations": {"drawn": {"sha256": digest}}}
+    save_checkpoint(tmp_path / "unet.pt", {}, record)
+    copy = tmp_path / "copy.geojson"
+    copy.write_bytes(drawn.read_bytes())
+    reason = "its annotations taught the model"
+    for name, skipped, taught in [
+        (copy, {"drawn": reason}, []),
+        ("-", {"drawn": f"no truth is named for it; {reason}"}, []),
+        (truth, {}, ["drawn"]),
+    ]:
+        common = {"encoder": example.encoder, "checkpoint": tmp_path / "unet.pt", "workers": 1}
+        evaluate(
+            tmp_path / "unet.json",
+            tiles=(example.tiles,),
+            cells=(example.cells,),
+            truth=(str(name),),
+            settings=PLAIN,
+            **common,
+        )
+        result = json.loads((tmp_path / "unet.json").read_text())
+        assert (result["skipped"], result["taught"]) == (skipped, taught)
+        assert bool(result["slides"]) == (not skipped)
 
 
 def test_wrong_lists_are_refused(example, truth, tmp_path):

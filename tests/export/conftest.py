@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Callable
@@ -17,9 +16,13 @@ import zarr
 from skimage.io import imread
 from skimage.measure import find_contours, regionprops
 
+from wsipsm.io import ngff
 from wsipsm.io.parquet import CELL_SCHEMA, write_cells
 from wsipsm.io.product import Provenance, write_record
+from wsipsm.io.tiles import ARTEFACTS
 from wsipsm.types import MEASUREMENTS
+
+from .strict import read
 
 DATA = Path(os.environ.get("WSIPSM_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -141,13 +144,36 @@ def save_tiles(tmp_path: Path) -> Callable[..., Path]:
         mask[2:9, 3:12] = 1
         mask[4:6, 5:8] = 0
         mask[12:18, 20:28] = 1
-        group.create_array("0", data=np.full((3, 200, 300), 255, np.uint8))
+        for level in range(2):
+            side = 64 >> level
+            image = ngff.create_array(
+                group,
+                str(level),
+                shape=(3, 200 >> level, 300 >> level),
+                chunk_px=side // 2,
+                shard_px=side,
+                dtype="uint8",
+                fill=255,
+            )
+            image[:, 10:20, 10:20] = level
+        scales = ngff.multiscales(slide, axes="cyx", mpp=5.0, levels=2)
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [scales]}
         group.create_array("labels/tissue/0", data=mask)
-        group.create_array("tissue_share", data=np.ones((2, 3), np.float32))
-        group.create_array("kept", data=np.ones((2, 3), np.uint8))
-        provenance = Provenance("tile", {"slide": slide}, {})
-        known = {"mpp": 5.0, "scale": 10.0, "tile_px": 100, "shard_tiles": 1}
-        write_record(path, provenance, slide=facts(slide, source, **changes), **known)
+        share = np.ones((7, 10), np.float32)
+        for name in ("tissue_share", *(f"artefacts/{kind}" for kind in ARTEFACTS)):
+            group.create_array(name, data=share)
+        for name in ("kept", "excluded"):
+            group.create_array(name, data=np.ones((7, 10), np.uint8))
+        write_record(
+            path,
+            Provenance("tile", {"slide": slide}, {}),
+            slide=facts(slide, source, **changes),
+            mpp=5.0,
+            scale=10.0,
+            tile_px=32,
+            shard_tiles=2,
+            unreadable_share=0.0,
+        )
         return path
 
     return save
@@ -178,113 +204,4 @@ def real_outlines() -> np.ndarray:
 @pytest.fixture(scope="session")
 def read_strictly() -> Callable[[bytes], list[dict[str, Any]]]:
     """The features of a GeoJSON text, or `ValueError` where QuPath would reject or lose some."""
-    return _read_strictly
-
-
-def _read_strictly(text: bytes) -> list[dict[str, Any]]:
-    content = json.loads(text.decode("ascii"), parse_constant=_refuse_constant, parse_float=_Number)
-    if isinstance(content, dict) and content.get("type") == "FeatureCollection":
-        content = content["features"]
-    features: list[dict[str, Any]] = content if isinstance(content, list) else [content]
-    colours: dict[str, list[int]] = {}
-    for feature in features:
-        _check_feature(feature, colours)
-    ids = [feature["id"] for feature in features]
-    _expect(len(set(ids)) == len(ids), "duplicate id")
-    return features
-
-
-class _Number(float):
-    """A number that remembers its digits."""
-
-    digits: str
-
-    def __new__(cls, text: str) -> _Number:
-        number = super().__new__(cls, text)
-        number.digits = text
-        return number
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"not a finite number: {text}")
-
-
-def _expect(good: bool, rule: str) -> None:
-    if not good:
-        raise ValueError(rule)
-
-
-def _check_feature(feature: dict[str, Any], colours: dict[str, list[int]]) -> None:
-    _expect(feature.get("type") == "Feature", "not a feature")
-    known = {"type", "id", "geometry", "properties", "nucleusGeometry"}
-    _expect(set(feature) <= known, "unknown member of a feature")
-    _expect(isinstance(feature.get("id"), str), "id must be a string")
-    _expect(str(uuid.UUID(feature["id"])) == feature["id"], "id must be a UUID")
-    _expect(isinstance(feature.get("properties"), dict), "properties must be an object")
-    properties = feature["properties"]
-    kind = properties.get("objectType")
-    _expect(kind in ("detection", "annotation", "cell", "tile"), "objectType")
-    _check_geometry(feature.get("geometry"))
-    if "nucleusGeometry" in feature:
-        _expect(kind == "cell", "nucleusGeometry is for cells")
-        _check_geometry(feature["nucleusGeometry"])
-    known = {"objectType", "classification", "measurements", "isLocked", "name"}
-    _expect(set(properties) <= known, "unknown property")
-    _expect(isinstance(properties.get("isLocked", False), bool), "isLocked must be a bool")
-    _expect(_is_text(properties.get("name", "a name")), "name must be a string")
-    if "classification" in properties:
-        _check_class(properties["classification"], colours)
-    _check_measurements(properties.get("measurements", {}))
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _check_class(found: Any, colours: dict[str, list[int]]) -> None:
-    _expect(isinstance(found, dict), "classification must be an object")
-    _expect(_is_text(found.get("name")), "class name must not be empty")
-    _expect(":" not in found["name"], "a colon derives a class")
-    colour = found.get("color")
-    _expect(
-        isinstance(colour, list)
-        and len(colour) == 3
-        and all(type(value) is int and 0 <= value <= 255 for value in colour),
-        "color must be [r, g, b]",
-    )
-    _expect(colours.setdefault(found["name"], colour) == colour, "one colour for a class")
-
-
-def _check_measurements(found: Any) -> None:
-    _expect(isinstance(found, dict), "measurements must be an object")
-    for name, value in found.items():
-        _expect(_is_text(name), "measurement name must not be empty")
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        _expect(number and bool(np.isfinite(np.float32(value))), "measurement must be finite")
-
-
-def _check_geometry(geometry: Any) -> None:
-    _expect(isinstance(geometry, dict), "geometry must be an object")
-    _expect(set(geometry) <= {"type", "coordinates", "plane"}, "unknown member of a geometry")
-    plane = geometry.get("plane", {})
-    _expect(isinstance(plane, dict) and set(plane) <= {"c", "z", "t"}, "unknown key in plane")
-    kind, coordinates = geometry.get("type"), geometry.get("coordinates")
-    _expect(kind in ("Polygon", "MultiPolygon"), "geometry must be a Polygon or MultiPolygon")
-    polygons = [coordinates] if kind == "Polygon" else coordinates
-    for polygon in polygons:
-        for ring in polygon:
-            _check_ring(ring)
-    shape = shapely.geometry.shape(geometry)
-    _expect(bool(shapely.is_valid(shape)), "invalid geometry: " + shapely.is_valid_reason(shape))
-    _expect(shape.area > 0.01, "area below 0.01")
-
-
-def _check_ring(ring: Any) -> None:
-    _expect(len(ring) >= 4, "fewer than 4 positions")
-    for position in ring:
-        _expect(len(position) == 2, "position must be x, y")
-        for value in position:
-            _expect(isinstance(value, int | float), "coordinate must be a number")
-            decimals = getattr(value, "digits", "").partition(".")[2]
-            _expect(len(decimals) <= 2 and "e" not in decimals, "more than two decimals")
-    _expect(list(ring[0]) == list(ring[-1]), "unclosed ring")
+    return read

@@ -103,6 +103,8 @@ def test_table_has_the_columns_of_qupath(
         *("Eccentricity", "Solidity", "Max diameter µm", "Min diameter µm"),
         *("Hematoxylin OD mean", "Hematoxylin OD std dev"),
         *(f"{counterstain} OD mean", f"{counterstain} OD std dev"),
+        *("Ring: Hematoxylin OD mean", "Ring: Hematoxylin OD std dev"),
+        *(f"Ring: {counterstain} OD mean", f"Ring: {counterstain} OD std dev", "Class score"),
     ]
     rows = read_cells(cells)
     assert table["Object ID"].tolist() == rows["id"].to_pylist()
@@ -130,6 +132,18 @@ def test_table_and_features_agree(
         finite = row.iloc[9:].dropna()
         assert list(measured) == list(finite.index)
         assert list(measured.values()) == finite.tolist()
+
+
+def test_colours_are_those_of_the_configuration(
+    tmp_path: Path, save_cells: SaveCells, square_cells: np.ndarray
+) -> None:
+    cells = save_cells(square_cells, classes=("nucleus", "positive"))
+    target = tmp_path / "a.geojson.zip"
+    export(cells, target, settings=Export(colours=("#0a00FF",)))
+    colours = {"nucleus": [10, 0, 255], "positive": list(CLASS_COLOURS[1])}
+    assert read_record(target)["colours"] == colours
+    shown = [feature["properties"]["classification"] for feature in features_of(target)]
+    assert {label["name"]: label["color"] for label in shown} == colours
 
 
 def test_slide_set_aside_stays_aside(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_measurements_are_in_microns() -> None:
     density = np.zeros((2, *labels.shape), np.float32)
     density[0][labels == 1] = 0.7
     density[1][labels == 2] = 0.4
-    found = measure(labels, polygons, density, mpp=0.5, slide_mpp=0.25)
+    found = measure(labels, polygons, density, mpp=0.5, slide_mpp=0.25, ring_um=2)
     assert list(found) == list(MEASUREMENTS)
     assert found["area_um2"][0] == pytest.approx(np.pi * 10**2, rel=0.03)
     assert found["perimeter_um"][0] == pytest.approx(2 * np.pi * 10, rel=0.02)
@@ -70,3 +70,44 @@ def test_measurements_are_in_microns() -> None:
     assert (found["solidity"] > 0.95).all()
     assert found["haematoxylin_mean"] == pytest.approx([0.7, 0], abs=1e-3)
     assert found["counterstain_mean"] == pytest.approx([0, 0.4], abs=1e-3)
+
+
+def test_ring_is_measured_around_each_cell_whatever_lies_there() -> None:
+    labels = disk(9) + 2 * disk(6, at=(40, 67))
+    y, x = np.indices(labels.shape)
+    distance = np.hypot(y - 40, x - 50)
+    density = np.zeros((2, *labels.shape), np.float32)
+    density[0] = np.where(distance < 12, 0.2, 0.8)
+    density[1] = x
+    polygons = outlines(labels, origin=(0, 0), scale=1.0)
+    known = {"mpp": 0.5, "slide_mpp": 0.5}
+    near = measure(labels, polygons, density, ring_um=1, **known)
+    assert near["haematoxylin_ring_mean"][0] == pytest.approx(0.2, abs=1e-6)
+    assert near["haematoxylin_ring_std"][0] == pytest.approx(0, abs=1e-6)
+    far = measure(labels, polygons, density, ring_um=3, **known)
+    inside = (distance > 9) & (distance < 12)
+    share = inside.sum() / ((distance > 9) & (distance <= 15)).sum()
+    mean = 0.8 - 0.6 * share
+    assert far["haematoxylin_ring_mean"][0] == pytest.approx(mean, abs=0.02)
+    assert far["haematoxylin_ring_std"][0] == pytest.approx(
+        0.6 * np.sqrt(share * (1 - share)), abs=0.02
+    )
+    assert far["counterstain_ring_mean"] == pytest.approx([50, 67], abs=0.5)
+    alone = measure(disk(9), polygons[:1], density, ring_um=3, **known)
+    assert all(alone[name][0] == far[name][0] for name in far)
+
+
+def test_cell_that_fills_everything_has_no_ring() -> None:
+    labels = np.ones((8, 8), np.int32)
+    density = np.ones((2, 8, 8), np.float32)
+    polygons = np.array([shapely.box(0, 0, 8, 8)])
+    found = measure(labels, polygons, density, mpp=0.5, slide_mpp=0.5, ring_um=2)
+    assert np.isnan(found["haematoxylin_ring_mean"]).all()
+    assert found["haematoxylin_mean"] == pytest.approx([1])
+
+
+def test_nothing_has_no_measurements() -> None:
+    empty = np.zeros((8, 8), np.int32)
+    density = np.ones((2, 8, 8), np.float32)
+    found = measure(empty, np.empty(0, object), density, mpp=0.5, slide_mpp=0.5, ring_um=2)
+    assert {len(values) for values in found.values()} == {0}

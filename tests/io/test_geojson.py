@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wsipsm.errors import DataError
-from wsipsm.io.geojson import clean, geometries, read_annotations, write_features
+from wsipsm.io.geojson import (
+    clean,
+    feature_text,
+    geometries,
+    read_annotations,
+    write_features,
+)
 
 SQUARE = shapely.box(10, 20, 30, 40)
 DONUT = shapely.Polygon(SQUARE.exterior.coords, [shapely.box(15, 25, 20, 30).exterior.coords])
@@ -104,7 +110,7 @@ def test_written_features_come_back(tmp_path: Path) -> None:
     path = tmp_path / "a.geojson"
     with path.open("wb") as file:
         features = map(feature, geometries(polygons), names)
-        write_features(file, features)
+        write_features(file, map(feature_text, features))
     text = path.read_bytes()
     assert text.isascii()
     assert b"9.25" in text
@@ -117,7 +123,13 @@ def test_no_features_are_an_empty_collection() -> None:
     file = io.BytesIO()
     write_features(file, [])
     assert json.loads(file.getvalue()) == {"type": "FeatureCollection", "features": []}
-    assert list(geometries(array_of())) == []
+    assert geometries(array_of()) == []
+
+
+def test_geometries_are_those_of_shapely() -> None:
+    polygons = array_of(TRIANGLE, DONUT, SQUARE)
+    for some in (polygons, polygons[[0, 2]]):
+        assert (shapely.from_geojson(geometries(some)) == some).all()
 
 
 # reading

@@ -14,13 +14,17 @@ import pytest
 import shapely
 
 from wsipsm.errors import DataError
+from wsipsm.io import parquet
 from wsipsm.io.parquet import (
     CELL_SCHEMA,
     ROW_GROUP,
     TILE_CELL_SCHEMA,
+    part_of,
+    parts_of,
     polygons_of,
     read_cells,
     write_cells,
+    writing_cells,
 )
 from wsipsm.io.product import Provenance, read_record, write_record
 from wsipsm.types import MEASUREMENTS
@@ -110,14 +114,38 @@ def test_large_tables_have_row_groups(tmp_path: Path) -> None:
         assert file.num_row_groups == 3
 
 
+def test_tables_of_any_size_fill_row_groups(
+    tmp_path: Path, outlines: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "ROW_GROUP", 16)
+    write_cells(tmp_path / "all", table_of(outlines), RECORD)
+    table = pq.read_table(tmp_path / "all")
+    with writing_cells(tmp_path / "some", table.schema, RECORD) as write:
+        for start, stop in ((0, 0), (0, 7), (7, 8), (8, 8), (8, 39), (39, 40)):
+            write(table.slice(start, stop - start))
+    assert pq.read_table(tmp_path / "some").equals(table)
+    with pq.ParquetFile(tmp_path / "some") as file:
+        groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    assert groups == [16, 16, 8]
+
+
+def test_parts_are_known_by_their_shard(tmp_path: Path) -> None:
+    shards = [(0, 0), (0, 9), (0, 10), (2, 1), (10, 0)]
+    for shard in reversed(shards):
+        part_of(tmp_path, shard).touch()
+    (tmp_path / "other.parquet").touch()
+    assert list(parts_of(tmp_path)) == shards
+    assert all(part_of(tmp_path, shard) == path for shard, path in parts_of(tmp_path).items())
+
+
 def test_folder_of_parts_is_one_table(tmp_path: Path, outlines: np.ndarray) -> None:
     folder = tmp_path / "tile_cells"
     folder.mkdir()
     write_record(folder, Provenance("segment", {}, {}))
     assert read_cells(folder).num_rows == 0
     table = table_of(outlines, TILE_CELL_SCHEMA)
-    write_cells(folder / "r0_c0.parquet", table.slice(0, 15), RECORD)
-    write_cells(folder / "r0_c1.parquet", table.slice(15), RECORD)
+    write_cells(part_of(folder, (0, 0)), table.slice(0, 15), RECORD)
+    write_cells(part_of(folder, (0, 1)), table.slice(15), RECORD)
     assert read_cells(folder).replace_schema_metadata(None).equals(table)
 
 

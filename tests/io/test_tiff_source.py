@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsipsm.io import tiff_source
+from wsipsm.io.ome_xml import ome_facts
 from wsipsm.io.slide import Slide, open_slide
 from wsipsm.types import Region
 
@@ -58,11 +59,11 @@ def test_ome_facts_of_the_right_image() -> None:
     <Image><Pixels PhysicalSizeX="8"/></Image>
     <Image><ObjectiveSettings ID="Objective:1"/>
     <Pixels PhysicalSizeX="250" PhysicalSizeXUnit="nm"/></Image></OME>"""
-    resolution, power = tiff_source.ome_facts(text, 1)
+    resolution, power = ome_facts(text, 1)
     assert resolution is not None
     assert (resolution.x, resolution.y, power) == (0.25, 0.25, 40)
-    assert tiff_source.ome_facts(text, 2) == (None, None)
-    assert tiff_source.ome_facts("<OME/>", 0) == (None, None)
+    assert ome_facts(text, 2) == (None, None)
+    assert ome_facts("<OME/>", 0) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -164,18 +165,15 @@ def test_ome_tiffs_of_many_planes_are_refused(
     assert refusal(path, mpp=0.25).startswith(why)
 
 
-@pytest.mark.parametrize("kind", ["empty", "text", "cut"])
-def test_damaged_files_are_refused(
-    tmp_path: Path, ome_pyramid: Path, refusal: Refusal, kind: str
-) -> None:
+@pytest.mark.parametrize("kind", ["empty", "text"])
+def test_damaged_files_are_refused(tmp_path: Path, refusal: Refusal, kind: str) -> None:
     path = tmp_path / "bad.tif"
-    good = ome_pyramid.read_bytes()
-    path.write_bytes({"empty": b"", "text": b"II*\0 but no TIFF", "cut": good[:20_000]}[kind])
-    assert refusal(path, mpp=0.25).startswith(("cannot be opened", "fails while reading"))
+    path.write_bytes({"empty": b"", "text": b"II*\0 but no TIFF"}[kind])
+    assert refusal(path, mpp=0.25).startswith("cannot be opened")
 
 
-def test_pixels_lost_in_the_middle_are_a_data_error(
-    tmp_path: Path, colour: NDArray[np.uint8], write_ome: Write, refusal: Refusal
+def test_pixels_lost_in_the_middle_are_white_and_counted(
+    tmp_path: Path, colour: NDArray[np.uint8], write_ome: Write, whole: Whole
 ) -> None:
     path = write_ome(tmp_path / "a.ome.tif", colour, levels=1)
     with tifffile.TiffFile(path) as file:
@@ -183,6 +181,21 @@ def test_pixels_lost_in_the_middle_are_a_data_error(
     content = bytearray(path.read_bytes())
     content[offset : offset + 200] = bytes(200)
     path.write_bytes(content)
+    expected = colour.copy()
+    expected[128:256, 128:256] = 255  # the eighth tile of 128 px
     with open_slide(path) as slide:
-        assert slide.read(Region(0, 0, 100, 100), mpp=0.25).any()
-    assert refusal(path).startswith("fails while reading")
+        np.testing.assert_array_equal(whole(slide, 0.25), expected.transpose(2, 0, 1))
+        assert slide.unreadable_share(Region(100, 128, 100, 256), mpp=0.25) == 0.36
+        assert slide.unreadable_share(Region(0, 0, 128, 700), mpp=0.25) == 0
+
+
+def test_a_file_that_ends_too_early_lacks_its_end(
+    tmp_path: Path, ome_pyramid: Path, whole: Whole
+) -> None:
+    path = tmp_path / "cut.ome.tif"
+    path.write_bytes(ome_pyramid.read_bytes()[:300_000])
+    with open_slide(path, mpp=0.25) as slide:
+        whole(slide, 0.25)
+        everything = Region(0, 0, 600, 700)
+        assert 0.5 < slide.unreadable_share(everything, mpp=0.25) < 1
+        assert slide.unreadable_reason == "the file ends too early"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import pytest
 import tifffile
 import zarr
 from numpy.typing import NDArray
-from shapely.geometry import Polygon, shape
+from shapely import union_all
+from shapely.geometry import Polygon, box, shape
 
 from wsipsm.errors import SettingsError
 from wsipsm.models.stain import stain_density
+from wsipsm.phantom.artefacts import artefact_polygons
 from wsipsm.phantom.nuclei import nuclei
 from wsipsm.phantom.paint import paint
 from wsipsm.phantom.phantom import draw_slides, write_tiff
-from wsipsm.phantom.scene import Scene
+from wsipsm.phantom.scene import INKS, Scene
 from wsipsm.types import Region
 
 SIZE_PX = 1024
@@ -138,7 +141,7 @@ def test_slides_of_one_seed_differ_and_old_ones_are_replaced(tmp_path: Path) -> 
     (tmp_path / "phantom_1.partial").mkdir()
     written = draw_slides(tmp_path, count=2, size_px=512, mpp=0.5, stain="he", seed=0)
     assert sorted(written) == sorted(tmp_path.iterdir())
-    assert len(written) == 6
+    assert len(written) == 8
     first, second = (pixels(tmp_path / f"phantom_{i}.tiff") for i in (1, 2))
     assert not np.array_equal(first, second)
 
@@ -150,6 +153,29 @@ def test_a_region_is_the_same_however_it_is_cut(stain: Any) -> None:
     for y, x, height, width in ((0, 0, 101, 310), (101, 0, 159, 77), (101, 77, 159, 233)):
         piece = paint(scene, Region(300 + y, 200 + x, height, width))
         np.testing.assert_array_equal(piece, whole[y : y + height, x : x + width])
+
+
+@pytest.mark.parametrize("kind", ["pen", "fold", "bubble", "blur"])
+def test_an_artefact_is_the_same_however_it_is_cut(kind: str) -> None:
+    scene = Scene(seed=5, size_px=SIZE_PX, mpp=0.5, stain="he")
+    x, y = artefact_polygons(scene)[kind].exterior.coords[0]
+    top, left = max(0, int(y) - 30), max(0, int(x) - 40)
+    whole = paint(scene, Region(top, left, 60, 80))
+    pieces = [paint(scene, Region(top + at, left, 20, 80)) for at in (0, 20, 40)]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+
+
+def test_artefacts_lie_apart_on_the_slide(drawn: Path) -> None:
+    for stem in ("phantom_1", "phantom_ihc_1"):
+        found = orjson.loads((drawn / f"{stem}.artefacts.geojson").read_bytes())["features"]
+        kinds = [one["properties"]["classification"]["name"] for one in found]
+        assert kinds == ["pen", "fold", "bubble", "blur"]
+        assert found[0]["properties"]["name"] in INKS
+        outlines = [shape(one["geometry"]) for one in found]
+        assert all(outline.is_valid and outline.area > 0 for outline in outlines)
+        assert box(0, 0, SIZE_PX, SIZE_PX).contains(union_all(outlines))
+        assert not any(one.intersects(other) for one, other in combinations(outlines, 2))
+        assert union_all(outlines).area < 0.06 * SIZE_PX**2
 
 
 def test_tissue_fills_more_than_half_and_holds_all_nuclei(drawn: Path) -> None:

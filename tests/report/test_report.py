@@ -12,7 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import zarr
 
 from wsipsm import cli
 from wsipsm.config import Evaluation
@@ -163,6 +165,23 @@ def test_page_without_evaluation_and_models(results: Any, tmp_path: Path, read: 
     assert "There is no training curve." in page.text("p")
     assert "begun, missing" in page.text("p")
     assert changed.table.read_text() == "slide\tstage\treason\n"
+
+
+def test_page_shows_artefacts(results: Any, tmp_path: Path, read: Any) -> None:
+    changed = copied(results, tmp_path)
+    tiles = changed.folder / "slides/begun/tiles.zarr"
+    tiles.unlink()
+    shutil.copytree(results.folder / "slides/begun/tiles.zarr", tiles)
+    group = zarr.open_group(str(tiles))
+    kept = np.asarray(group["kept"]) > 0
+    group["artefacts/pen"][:] = np.where(kept, 0.2, 0)  # type: ignore[index]
+    group["excluded"][:] = kept.astype(np.uint8)  # type: ignore[index]
+    group["kept"][:] = 0  # type: ignore[index]
+    page = read(changed.report("begun"))
+    assert f"pen: {kept.sum()} tiles" in page.text("li")
+    assert f"pen {kept.sum()}, fold 0" in page.text("dd")
+    assert f"Crossed: excluded, {kept.sum()} tiles." in page.text("figcaption")
+    assert any("artefacts" in image["alt"] for image in page.all("img"))
 
 
 def test_evaluation_without_truth(results: Any, tmp_path: Path, read: Any) -> None:

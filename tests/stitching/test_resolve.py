@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 
 from wsipsm.inference.outlines import outlines
-from wsipsm.stitching.resolve import Views, resolve
+from wsipsm.stitching.resolve import Counts, Views, resolve
 
 
 def random_labels(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -82,8 +82,8 @@ def test_any_grid_with_enough_halo_gives_back_the_cells_of_the_whole(case, rando
     views = views_of(labels, rows, cols, halo=40, scale=scale)
     order = list(range(len(views.tiles)))
     random.shuffle(order)
-    views = Views(**{name: getattr(views, name)[order] for name in vars(views)})
-    kept, counts = resolve(views, overlap=0.4)
+    views = views[np.array(order, int)]
+    kept, _, counts = resolve(views, overlap=0.4)
     found = {shapely.to_wkb(polygon) for polygon in views.polygons[kept]}
     assert found == {shapely.to_wkb(polygon) for polygon in whole}
     assert counts.cells == counts.owned == len(whole)
@@ -95,7 +95,7 @@ def test_any_grid_with_enough_halo_gives_back_the_cells_of_the_whole(case, rando
 def test_a_small_halo_loses_and_doubles_no_cell(case, halo: int) -> None:
     labels, rows, cols, scale = case
     views = views_of(labels, rows, cols, halo=halo, scale=scale)
-    kept, counts = resolve(views, overlap=0.4)
+    kept, _, counts = resolve(views, overlap=0.4)
     assert counts.cells == kept.sum()
     assert counts.cells + counts.resolved + counts.dropped == len(kept)
     # every cell that some tile saw whole is there, once
@@ -120,7 +120,7 @@ def views(*rows) -> Views:
 
 
 def test_two_tiles_that_both_own_a_cell_give_one_the_surer() -> None:
-    kept, counts = resolve(
+    kept, _, counts = resolve(
         views(
             view((0, 0, 10, 10), 0, owned=True, score=0.7),
             view((1, 0, 11, 10), 1, owned=True, score=0.9),
@@ -132,13 +132,13 @@ def test_two_tiles_that_both_own_a_cell_give_one_the_surer() -> None:
 
 
 def test_a_guest_whose_own_tile_saw_nothing_is_rescued() -> None:
-    kept, counts = resolve(views(view((0, 0, 9, 9), 0, owned=False)), overlap=0.4)
+    kept, _, counts = resolve(views(view((0, 0, 9, 9), 0, owned=False)), overlap=0.4)
     assert kept.all()
     assert counts.rescued == 1
 
 
 def test_whole_beats_cut_and_of_cut_views_the_largest_is_kept() -> None:
-    kept, counts = resolve(
+    kept, _, counts = resolve(
         views(
             view((0, 0, 10, 10), 0, owned=True, cut=True),
             view((0, 0, 14, 10), 1, owned=False),
@@ -152,7 +152,7 @@ def test_whole_beats_cut_and_of_cut_views_the_largest_is_kept() -> None:
 
 
 def test_one_cell_against_two_is_decided_without_union() -> None:
-    kept, _ = resolve(
+    kept, _, _ = resolve(
         views(
             view((0, 0, 20, 10), 0, owned=True, score=0.6),
             view((0, 0, 9, 10), 1, owned=True, score=0.8),
@@ -163,8 +163,34 @@ def test_one_cell_against_two_is_decided_without_union() -> None:
     assert kept.tolist() == [False, True, True]
 
 
+def test_a_group_is_decided_when_all_of_it_is_there() -> None:
+    seen = views(
+        view((0, 0, 10, 10), 0, owned=True, score=0.7),
+        view((3, 0, 13, 10), 1, owned=True, score=0.8),  # beaten by the next, so the first stays
+        view((6, 0, 16, 10), 2, owned=True, score=0.9),
+        view((50, 0, 60, 10), 0, owned=True),
+    )
+    whole, _, _ = resolve(seen, overlap=0.6)
+    assert whole.tolist() == [True, False, True, True]
+    complete = np.array([True, True, False, True])
+    kept, decided, counts = resolve(seen, overlap=0.6, complete=complete)
+    assert decided.tolist() == kept.tolist() == [False, False, False, True]
+    assert counts == Counts(cells=1, owned=1)
+
+
+def test_outlines_that_cross_themselves_are_resolved_too() -> None:
+    bow = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
+    seen = views(
+        (bow, 0, True, False, 0.5),
+        (shapely.transform(bow, lambda xy: xy + np.array([3, 0])), 1, True, False, 0.9),
+    )
+    kept, _, counts = resolve(seen, overlap=0.1)
+    assert kept.tolist() == [False, True]
+    assert counts.resolved == 1
+
+
 def test_cells_of_one_tile_never_compete() -> None:
-    kept, _ = resolve(
+    kept, _, _ = resolve(
         views(view((0, 0, 10, 10), 0, owned=True), view((0, 0, 10, 10), 0, owned=True)),
         overlap=0.4,
     )
@@ -176,5 +202,5 @@ def test_no_cells_at_all() -> None:
         np.empty(0, object), np.empty(0, np.int64), np.empty(0, bool), np.empty(0, bool),
         np.empty(0, np.float32),
     )  # fmt: skip
-    kept, counts = resolve(nothing, overlap=0.4)
+    kept, _, counts = resolve(nothing, overlap=0.4)
     assert len(kept) == counts.cells == 0

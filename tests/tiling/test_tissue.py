@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wsipsm.tiling.tissue import tissue_mask, tissue_share
+from wsipsm.tiling.tissue import mask_share, tissue_mask
 from wsipsm.types import TileGrid
 
 EOSIN = np.array([230, 160, 200], np.uint8)
@@ -65,7 +65,7 @@ def test_shares_are_those_of_the_tiles() -> None:
     grid = TileGrid(1000, 1500, tile_px=256, shard_tiles=2)
     mask = np.zeros((200, 300), bool)
     mask[:, :150] = True
-    share = tissue_share(mask, grid)
+    share = mask_share(mask, grid)
     assert share.shape == (4, 6)
     assert (share[:, :2] == 1).all()
     assert (share[:, 3:] == 0).all()

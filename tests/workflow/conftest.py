@@ -45,8 +45,8 @@ class Project:
         (self.folder / "config/config.yaml").write_text(text)
 
     def list_slides(self, *rows: str) -> None:
-        """Write the slide sheet: rows of slide, path, split, annotations, by spaces."""
-        lines = ["slide path split annotations", *rows]
+        """Write the slide sheet: rows of slide, path, split, truth, annotations, by spaces."""
+        lines = ["slide path split truth annotations", *rows]
         text = "".join(line.replace(" ", "\t") + "\n" for line in lines)
         (self.folder / "config").mkdir(exist_ok=True)
         (self.folder / "config/slides.tsv").write_text(text)

@@ -47,11 +47,22 @@ def test_every_slide_gets_every_stage(project: Project) -> None:
 
 
 def test_what_is_not_asked_for_is_not_planned(project: Project) -> None:
-    project.configure(export={"formats": ["table"]})
+    project.configure(export={"formats": ["table", "labels"]})
     project.list_slides("a slides/a.tiff train ", "b slides/b.tiff test ")
     planned = project.planned()
-    assert planned["export"] == 2
+    assert planned["export"] == planned["export_store"] == 2
     assert not {"project", "evaluate"} & set(planned)
+
+
+def test_annotations_teach_and_are_not_what_their_slide_is_scored_on(project: Project) -> None:
+    project.list_slides(
+        "a slides/a.tiff train  slides/a.geojson", "b slides/b.tiff train", "c slides/b.tiff test"
+    )
+    said = project.run("--dry-run", "--printshellcmds", "--until", "train").stdout
+    rule = said.partition("rule train:")[2].partition("rule ")[0]
+    assert "slides/a.geojson" in rule.partition("output:")[0]
+    assert "--annotations=slides/a.geojson --annotations=- " in rule
+    assert "evaluate" not in project.planned()
 
 
 @pytest.mark.parametrize("profile", ["local", "slurm"])

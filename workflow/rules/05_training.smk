@@ -1,8 +1,9 @@
 rule train:
-    """Train a segmenter on the pseudo masks of the cohort."""
+    """Train a segmenter on the pseudo masks of the cohort, and on its annotations."""
     input:
         tiles=per_slide("tiles.zarr", split="train"),
         pseudomasks=per_slide("pseudomasks.zarr", split="train"),
+        annotations=[path for path in LESSONS if path],
     output:
         model="<results>/models/{model}.pt",
     log:
@@ -18,8 +19,9 @@ rule train:
         gpu=1,
     params:
         products=lambda wildcards, input: options(tiles=input.tiles, pseudomasks=input.pseudomasks),
+        annotations=options(annotations=[path or "-" for path in LESSONS]),
         settings=flags("training"),
         seed=SETTINGS.seed,
     shell:
-        "wsipsm train {output.model:q} {params.products} --model {wildcards.model}"
-        " {params.settings} --seed {params.seed} --workers {threads} > {log:q} 2>&1"
+        "wsipsm train {output.model:q} {params.products} {params.annotations}"
+        " --model {wildcards.model} {params.settings} --seed {params.seed} --workers {threads} > {log:q} 2>&1"

@@ -1,3 +1,8 @@
+FILES = {"qupath": "geojson.zip", "table": "tsv", "annotation_store": "db"}
+STORES = {"spatialdata": "spatialdata.zarr", "labels": "labels.zarr"}
+SUFFIXES = {**FILES, **STORES}
+
+
 rule export:
     """Write the cells of a slide for another program; the suffix says for which."""
     input:
@@ -8,6 +13,8 @@ rule export:
         "<results>/logs/export/{slide}_{model}_{suffix}.log",
     benchmark:
         "<results>/benchmarks/export/{slide}_{model}_{suffix}.tsv"
+    wildcard_constraints:
+        suffix="|".join(FILES.values()),
     conda:
         "../../envs/wsipsm.yaml"
     threads: 1
@@ -19,6 +26,32 @@ rule export:
     shell:
         "wsipsm export {input.cells:q} {output.file:q} {params.settings}"
         " --quarantine > {log:q} 2>&1"
+
+
+rule export_store:
+    """Write the cells of a slide as a Zarr store beside its tiles; the suffix says which."""
+    input:
+        cells="<results>/slides/{slide}/{model}/cells.parquet",
+        tiles="<results>/slides/{slide}/tiles.zarr",
+    output:
+        store=directory("<results>/slides/{slide}/{model}/cells.{suffix}"),
+    log:
+        "<results>/logs/export/{slide}_{model}_{suffix}.log",
+    benchmark:
+        "<results>/benchmarks/export/{slide}_{model}_{suffix}.tsv"
+    wildcard_constraints:
+        suffix="|".join(STORES.values()),
+    conda:
+        "../../envs/wsipsm.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(16000),
+        runtime=growing(60),
+    params:
+        settings=flags("export"),
+    shell:
+        "wsipsm export {input.cells:q} {output.store:q} --tiles {input.tiles:q}"
+        " {params.settings} --quarantine > {log:q} 2>&1"
 
 
 rule project:

@@ -5,6 +5,7 @@ rule evaluate:
         cells=per_slide("{model}/cells.parquet"),
         truth=[path for path in TRUTH if path],
         encoder="<results>/models/encoder.pt",
+        checkpoint="<results>/models/{model}.pt",
     output:
         scores="<results>/evaluation/{model}.json",
     log:
@@ -19,7 +20,10 @@ rule evaluate:
         runtime=growing(240),
     params:
         products=lambda wildcards, input: options(
-            tiles=input.tiles, cells=input.cells, encoder=input.encoder
+            tiles=input.tiles,
+            cells=input.cells,
+            encoder=input.encoder,
+            checkpoint=input.checkpoint,
         ),
         truth=options(truth=[path or "-" for path in TRUTH]),
         settings=flags("evaluation"),

@@ -3,8 +3,7 @@ rule report:
     input:
         pseudomasks=per_slide("pseudomasks.zarr"),
         cells=per_model("cells.parquet"),
-        exported=exported_files(),
-        projects=qupath_projects(),
+        exported=exports(),
         scores=evaluations(),
     output:
         page=report(

@@ -22,8 +22,8 @@ def checked(values):
 
 
 SETTINGS, SLIDES = checked(config)
-TRUTH = [row.annotations for row in SLIDES.values()]
-SUFFIX = {"qupath": "geojson.zip", "table": "tsv"}
+TRUTH = [row.scored_on for row in SLIDES.values()]
+LESSONS = [row.lesson for row in SLIDES.values() if row.split == "train"]
 
 
 pathvars:
@@ -33,7 +33,6 @@ pathvars:
 wildcard_constraints:
     slide="[^/]+",
     model="|".join(SETTINGS.models),
-    suffix="geojson[.]zip|tsv",
 
 
 def options(**values):
@@ -68,15 +67,12 @@ def per_model(product):
     return [path for model in SETTINGS.models for path in per_slide(f"{model}/{product}")]
 
 
-def exported_files():
-    """Files of cells that the configuration asks for."""
-    return [path for name in SETTINGS.export.formats for path in per_model(f"cells.{SUFFIX[name]}")]
-
-
-def qupath_projects():
-    """QuPath projects that the configuration asks for, one a model."""
-    wanted = SETTINGS.models if "qupath" in SETTINGS.export.formats else []
-    return expand("<results>/qupath/{model}", model=wanted)
+def exports():
+    """Files and folders of cells that the configuration asks for, and QuPath projects."""
+    names = SETTINGS.export.formats
+    files = [path for name in names for path in per_model(f"cells.{SUFFIXES[name]}")]
+    projects = SETTINGS.models if "qupath" in names else []
+    return files + expand("<results>/qupath/{model}", model=projects)
 
 
 def evaluations():

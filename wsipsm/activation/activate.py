@@ -56,7 +56,7 @@ def activate(
     provenance = Provenance("activate", settings.model_dump(), inputs)
     with making(target, provenance) as partial:
         tuning = mapper.tune()
-        group = zarr.open_group(str(partial.path), mode="a", zarr_format=3)
+        group = ngff.open_group(partial.path, "a")
         array = _create_map(group, slide, mapper.stride)
         write = _WriteShard(slide, encoder, settings, tuning, array, partial)
         shards = [shard for shard in slide.kept_shards() if not partial.done(*shard)]

@@ -22,10 +22,10 @@ from wsipsm import compute
 from wsipsm.config import Control
 from wsipsm.evaluation import controls
 from wsipsm.evaluation.contingency import Counts, count
-from wsipsm.evaluation.raster import fill_polygons
 from wsipsm.evaluation.truth import Truth, open_truth
 from wsipsm.io.parquet import polygons_of
 from wsipsm.io.product import read_record
+from wsipsm.io.raster import fill_polygons
 from wsipsm.io.tiles import WHITE, Tiles, open_tiles
 from wsipsm.models.encoder import (
     Encoder,

@@ -79,7 +79,10 @@ class Contingency:
 
     def of_class(self, name: str) -> Contingency:
         """The table of the objects of one class on both sides."""
-        true, found = self.true.classes == name, self.found.classes == name
+        return self.only(self.true.classes == name, self.found.classes == name)
+
+    def only(self, true: NDArray[np.bool_], found: NDArray[np.bool_]) -> Contingency:
+        """The table of the true and the found objects to keep."""
         kept = true[self.pair_true] & found[self.pair_found]
         return Contingency(
             true=self.true.only(true),

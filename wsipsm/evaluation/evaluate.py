@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -20,10 +21,12 @@ from wsipsm.evaluation import intervals
 from wsipsm.evaluation.blocks import CELLS, Source, count_shard, fit, open_source
 from wsipsm.evaluation.contingency import Contingency, gather
 from wsipsm.evaluation.metrics import METRICS, SUMS, contributions, ratios
+from wsipsm.evaluation.truth import Truth
 from wsipsm.io.product import Provenance, fingerprint, identity, making, read_record
 
 COUNTED = ("true", "found", "matched", "detected")
 NO_TRUTH = "no truth is named for it"
+TAUGHT = "its annotations taught the model"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Cohort:
     model: str
     sources: dict[str, Source]
     skipped: dict[str, str]
+    taught: list[str]
     inputs: dict[str, str]
 
 
@@ -56,6 +60,7 @@ def evaluate(
     cells: tuple[Path, ...],
     truth: tuple[str, ...],
     encoder: Path,
+    checkpoint: Path | None = None,
     settings: Evaluation,
     seed: int = 0,
     workers: int | None = None,
@@ -66,7 +71,8 @@ def evaluate(
     high), `counts` (numbers of true, found, matched and detected objects), `classes` (slide,
     class, metric: value, of the classes that truth and cells have in common), `methods`
     (method, metric: mean over slides, low, high, number of slides), `class_methods` (class,
-    metric, of the cells alone), and `skipped` (slide: reason). Our cells go by the model's name.
+    metric, of the cells alone), `skipped` (slide: reason), and `taught` (slides of which the
+    model learned other annotations). Our cells go by the model's name.
 
     Parameters
     ----------
@@ -77,6 +83,9 @@ def evaluate(
         `wsipsm.evaluation.truth.open_truth` reads, or "-".
     encoder
         Gives the architecture of the untrained control.
+    checkpoint
+        The model that found the cells. It names the annotations that it learned from; slides are
+        not scored against those.
     settings, seed, workers
         As in the configuration; the seed is that of samples and resamples.
 
@@ -92,6 +101,7 @@ def evaluate(
     cohort = _cohort(
         list(zip(tiles, cells, truth, strict=True)),
         Source(Path(), Path(), Path(), encoder=encoder, controls=settings.controls, seed=seed),
+        checkpoint,
     )
     provenance = Provenance("evaluate", {**settings.model_dump(), "seed": seed}, cohort.inputs)
     with making(target, provenance) as partial:
@@ -103,6 +113,7 @@ def evaluate(
             "provenance": provenance.as_dict(),
             "model": cohort.model,
             "skipped": cohort.skipped,
+            "taught": cohort.taught,
             **_tables(scores, cohort.model, settings, seed),
         }
         if not scores:
@@ -111,11 +122,27 @@ def evaluate(
         partial.path.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
 
 
-def _cohort(slides: list[tuple[Path, Path, str]], common: Source) -> Cohort:
+def _lessons(checkpoint: Path | None) -> dict[str, str]:
+    """Slides with annotations that a model learned from, and the SHA-256 of each file."""
+    known = read_record(checkpoint).get("annotations", {}) if checkpoint else {}
+    return {slide: facts["sha256"] for slide, facts in known.items()}
+
+
+def _is_lesson(truth: Path, lessons: dict[str, str]) -> bool:
+    if not lessons or truth.is_dir():
+        return False
+    return hashlib.sha256(truth.read_bytes()).hexdigest() in lessons.values()
+
+
+def _cohort(
+    slides: list[tuple[Path, Path, str]], common: Source, checkpoint: Path | None
+) -> Cohort:
     """Sort out what can be scored."""
     sources: dict[str, Source] = {}
     skipped: dict[str, str] = {}
     inputs = {"encoder": identity(common.encoder)}
+    inputs |= {"checkpoint": identity(checkpoint)} if checkpoint else {}
+    lessons = _lessons(checkpoint)
     models = set()
     for tiles, cells, truth in slides:
         try:
@@ -127,10 +154,15 @@ def _cohort(slides: list[tuple[Path, Path, str]], common: Source) -> Cohort:
         if name in sources or name in skipped:
             raise SettingsError(f"evaluate: slide {name} is given twice; give each slide once")
         if truth == "-":
-            skipped[name] = NO_TRUTH
+            skipped[name] = f"{NO_TRUTH}; {TAUGHT}" if name in lessons else NO_TRUTH
             continue
         if not Path(truth).exists():
-            raise SettingsError(f"{truth}: no such truth; correct the column annotations")
+            raise SettingsError(
+                f"{truth}: no such truth; correct the columns truth and annotations"
+            )
+        if _is_lesson(Path(truth), lessons):
+            skipped[name] = TAUGHT
+            continue
         sources[name] = replace(common, tiles=tiles, cells=cells, truth=Path(truth))
         inputs[name] = " ".join([identity(tiles), identity(cells), fingerprint(Path(truth))])
     if not models:
@@ -139,7 +171,8 @@ def _cohort(slides: list[tuple[Path, Path, str]], common: Source) -> Cohort:
         )
     if len(models) > 1:
         raise SettingsError(f"evaluate: cells of {' and '.join(sorted(models))}; give one model's")
-    return Cohort(models.pop(), sources, skipped, inputs | skipped)
+    taught = sorted(set(lessons) & set(sources))
+    return Cohort(models.pop(), sources, skipped, taught, inputs | skipped)
 
 
 def _score_slide(source: Source, settings: Evaluation, workers: int) -> Scores:
@@ -151,14 +184,20 @@ def _score_slide(source: Source, settings: Evaluation, workers: int) -> Scores:
     score = functools.partial(_score, mpp=slide.mpp, settings=settings, seed=source.seed)
     scores: Scores = {}
     for control in source.controls:
-        scores[control] = {"": score(gather([block.counts[control] for block in blocks]))}
+        table = _known(gather([block.counts[control] for block in blocks]), truth)
+        scores[control] = {"": score(table)}
     classes = np.array([name for block in blocks for name in block.classes], np.str_)
-    table = gather(
-        [block.counts[CELLS] for block in blocks], found_classes=classes, true_class=truth.classes
-    )
+    cells = [block.counts[CELLS] for block in blocks]
+    table = _known(gather(cells, found_classes=classes, true_class=truth.classes), truth)
     common = sorted(set(table.true.classes) & set(table.found.classes) - {""})
     scores[CELLS] = {"": score(table)} | {name: score(table.of_class(name)) for name in common}
     return scores
+
+
+def _known(table: Contingency, truth: Truth) -> Contingency:
+    """The objects whose centroid lies where the truth is known."""
+    true, found = (truth.covers(side.y, side.x) for side in (table.true, table.found))
+    return table.only(true, found)
 
 
 def _score(table: Contingency, *, mpp: float, settings: Evaluation, seed: int) -> Score:

@@ -14,8 +14,8 @@ import zarr
 from numpy.typing import NDArray
 
 from wsipsm.errors import DataError
-from wsipsm.evaluation.raster import fill_polygons
-from wsipsm.io import geojson, ngff
+from wsipsm.io import ngff
+from wsipsm.io.annotations import Annotations, open_annotations
 from wsipsm.io.tiles import Tiles
 from wsipsm.types import Region
 
@@ -32,6 +32,9 @@ class Truth(Protocol):
     def read(self, region: Region) -> NDArray[np.int64]:
         """Ids (height, width) of a region inside the working grid, 0 = background."""
 
+    def covers(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether it is known what lies at each place, (n,) working pixels."""
+
 
 def open_truth(path: Path, slide: Tiles) -> Truth:
     """Open what is known about a slide.
@@ -39,9 +42,9 @@ def open_truth(path: Path, slide: Tiles) -> Truth:
     Parameters
     ----------
     path
-        GeoJSON as `io.geojson.read_annotations` reads it, its origin the corner of the slide's
-        bounds, as in QuPath; or ids of the whole slide at level 0: a PNG or TIFF of integers,
-        or an OME-NGFF label pyramid (.zarr).
+        GeoJSON as `io.annotations.open_annotations` reads it, all cells of the slide where it
+        has no field; or ids of the whole slide at level 0: a PNG or TIFF of integers, or an
+        OME-NGFF label pyramid (.zarr).
     slide
         The tiles of that slide.
 
@@ -56,27 +59,34 @@ def open_truth(path: Path, slide: Tiles) -> Truth:
         return LabelTruth(path, _check(path, _read_png(path), slide), slide.scale)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return LabelTruth(path, _check(path, _Tiff(path), slide), slide.scale)
-    x, y = slide.bounds[:2]
-    polygons, classes = geojson.read_annotations(path, origin=(x, y))
-    names = {index: name for index, name in enumerate(classes, start=1) if name}
-    return PolygonTruth(polygons, names, shapely.STRtree(polygons), slide.scale)
+    drawn = open_annotations(path, slide)
+    if not len(drawn.fields):
+        return PolygonTruth(drawn, None)
+    return PolygonTruth(drawn, shapely.union_all(drawn.fields))
 
 
 @dataclass(frozen=True)
 class PolygonTruth:
-    """Outlines; the id of the n-th is n, from 1."""
+    """Outlines, and the fields outside of which nothing is known, None for the whole slide."""
 
-    polygons: NDArray[np.object_]
-    classes: dict[int, str]
-    tree: shapely.STRtree
-    scale: float
+    drawn: Annotations
+    fields: shapely.Geometry | None
+
+    @property
+    def classes(self) -> dict[int, str]:
+        """Class of each id."""
+        return {index: name for index, name in enumerate(self.drawn.classes, start=1) if name}
 
     def read(self, region: Region) -> NDArray[np.int64]:
         """Ids (height, width) of a region of the working grid; of two outlines the later wins."""
-        left, top = region.x * self.scale, region.y * self.scale
-        right, bottom = left + region.width * self.scale, top + region.height * self.scale
-        near = np.sort(self.tree.query(shapely.box(left, top, right, bottom)))
-        return fill_polygons(self.polygons[near], near + 1, region, scale=self.scale)
+        return self.drawn.ids(region)
+
+    def covers(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each place lies in a field; everywhere if there is none."""
+        if self.fields is None:
+            return np.ones(len(y), bool)
+        scale = self.drawn.scale
+        return np.asarray(shapely.intersects_xy(self.fields, x * scale, y * scale))
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,10 @@ class LabelTruth:
         cols = self._level_0(region.x, region.width, self.labels.shape[1])
         part = np.asarray(self.labels[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1])
         return part[np.ix_(rows - rows[0], cols - cols[0])].astype(np.int64)
+
+    def covers(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Everywhere: a label image shows the whole slide."""
+        return np.ones(np.broadcast_shapes(y.shape, x.shape), bool)
 
     def _level_0(self, start: int, length: int, size: int) -> NDArray[np.int64]:
         centres = (np.arange(start, start + length) + 0.5) * self.scale

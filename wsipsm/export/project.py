@@ -11,6 +11,7 @@ from typing import Any
 
 from wsipsm.errors import DataError, QuarantinedError, SettingsError
 from wsipsm.export.export import QUPATH
+from wsipsm.export.names import Colour
 from wsipsm.export.qupath import (
     ProjectImage,
     class_list,
@@ -78,7 +79,7 @@ def project(target: Path, *, tiles: list[Path], cells: list[Path], zips: list[Pa
         location = target.absolute() / "project.qpproj"
         content = project_file(images, location=location, timestamp_ms=_newest_ms(sources))
         _write_json(folder / "project.qpproj", content)
-        _write_json(folder / "classifiers" / "classes.json", class_list(_classes(slides)))
+        _write_json(folder / "classifiers" / "classes.json", class_list(_colours(slides)))
         manifest = {
             name: _write_slide(folder, name, slide)
             for name, slide in zip(names, slides, strict=True)
@@ -114,9 +115,12 @@ def _newest_ms(sources: Sequence[Path]) -> int:
     return max(times, default=0)
 
 
-def _classes(slides: Sequence[_Slide]) -> list[str]:
-    """Names of the classes of all slides, each once, in their order."""
-    return list(dict.fromkeys(name for slide in slides for name in slide.cells["classes"]))
+def _colours(slides: Sequence[_Slide]) -> dict[str, Colour]:
+    """Colours of the classes of all slides, each class once, in their order."""
+    colours: dict[str, Colour] = {}
+    for slide in slides:
+        colours = {**slide.zip_record["colours"], **colours}
+    return colours
 
 
 def _write_slide(folder: Path, name: str, slide: _Slide) -> dict[str, Any]:

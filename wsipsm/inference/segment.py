@@ -16,7 +16,7 @@ from wsipsm import compute
 from wsipsm.config import Inference
 from wsipsm.inference.measure import measure
 from wsipsm.inference.outlines import outlines
-from wsipsm.io.parquet import TILE_CELL_SCHEMA, write_cells
+from wsipsm.io.parquet import TILE_CELL_SCHEMA, part_of, write_cells
 from wsipsm.io.product import Partial, Provenance, making, read_record, write_record
 from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.models.segmenter import Segmented, Segmenter, load_segmenter
@@ -57,6 +57,9 @@ def segment(
             provenance,
             model=trained["model"],
             classes=trained["classes"],
+            tile_px=slide.grid.tile_px,
+            shard_tiles=slide.grid.shard_tiles,
+            halo_px=_halo_px(settings, slide.mpp),
             **{name: record[name] for name in ("slide", "mpp", "scale")},
         )
 
@@ -75,8 +78,7 @@ class _WriteShard:
             self.model, settings=self.settings, mpp=self.slide.mpp, device=compute.device()
         )
         worker = _Worker(self.slide, segmenter, self.settings, record["classes"])
-        part = self.partial.path / f"r{shard[0]:04d}_c{shard[1]:04d}.parquet"
-        write_cells(part, worker.shard(shard), {"shard": shard})
+        write_cells(part_of(self.partial.path, shard), worker.shard(shard), {"shard": shard})
         self.partial.finish(*shard)
 
 
@@ -88,7 +90,8 @@ class _Worker:
     ) -> None:
         self.slide, self.segmenter, self.classes = slide, segmenter, classes
         self.batch = settings.batch
-        self.halo_px = HALO_MULTIPLE * math.ceil(settings.halo_um / (HALO_MULTIPLE * slide.mpp))
+        self.ring_um = settings.ring_um
+        self.halo_px = _halo_px(settings, slide.mpp)
 
     def shard(self, shard: tuple[int, int]) -> pa.Table:
         """Cells of the tissue tiles of one shard, in the order of the tiles."""
@@ -136,6 +139,7 @@ class _Worker:
                 stain_density(image, self.slide.stain),
                 mpp=self.slide.mpp,
                 slide_mpp=self.slide.mpp / scale,
+                ring_um=self.ring_um,
             ),
         }
         return pa.table(columns, schema=TILE_CELL_SCHEMA)
@@ -157,6 +161,10 @@ class _Worker:
         if region.x + region.width < grid.width_px:
             cut[labels[:, -1]] = True
         return cut[1:]
+
+
+def _halo_px(settings: Inference, mpp: float) -> int:
+    return HALO_MULTIPLE * math.ceil(settings.halo_um / (HALO_MULTIPLE * mpp))
 
 
 def _reaching_in(

@@ -7,7 +7,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -56,26 +56,41 @@ def clean(outlines: NDArray[np.object_]) -> Cleaned:
     """Make outlines (n,) into valid polygons on QuPath's grid, or drop them.
 
     QuPath rejects a whole file for one self-crossing ring, hole outside its shell or number
-    that is not finite. Invalid outlines are repaired, all are snapped to 0.01 px, and of what
-    falls apart the largest piece is kept.
+    that is not finite. All are rounded to 0.01 px; those that are not valid polygons then are
+    repaired, and of what falls apart the largest piece is kept.
     """
-    outlines = outlines.copy()
-    outlines[~_finite(outlines)] = None
-    bad = ~shapely.is_valid(outlines)
-    sound = outlines.copy()
-    sound[bad] = shapely.make_valid(outlines[bad], method="structure", keep_collapsed=False)
-    pieces, owner = shapely.get_parts(shapely.set_precision(sound, GRID_PX), return_index=True)
-    polygons = _largest(pieces, owner, len(outlines))
-    polygons = shapely.transform(polygons, lambda positions: positions.round(2))
-    kept = shapely.is_valid(polygons) & (shapely.area(polygons) > GRID_PX)
-    torn = np.bincount(owner, minlength=len(outlines)) > 1
-    return Cleaned(polygons[kept], kept, repaired=int(((bad | torn) & kept).sum()))
-
-
-def _finite(outlines: NDArray[np.object_]) -> NDArray[np.bool_]:
     positions, owner = shapely.get_coordinates(outlines, return_index=True)
     wrong = owner[~np.isfinite(positions).all(axis=1)]
-    return np.asarray(np.bincount(wrong, minlength=len(outlines)) == 0)
+    finite = np.bincount(wrong, minlength=len(outlines)) == 0
+    polygons = shapely.set_coordinates(outlines.copy(), positions.round(2))
+    rest = ~(finite & _is_fit(polygons))
+    polygons[~finite] = None
+    mended, repaired = _mend(np.where(finite, outlines, polygons)[rest])
+    polygons[rest] = mended
+    kept = ~rest
+    kept[rest] = _is_fit(mended)
+    return Cleaned(polygons[kept], kept, repaired=int((repaired & kept[rest]).sum()))
+
+
+def _is_fit(polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
+    fit = shapely.get_type_id(polygons) == _POLYGON
+    fit &= shapely.area(polygons) > GRID_PX
+    fit[fit] = shapely.is_valid(polygons[fit])
+    return np.asarray(fit)
+
+
+def _mend(
+    outlines: NDArray[np.object_],
+) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Outlines on the grid with what is wrong taken away, or None; and which were wrong."""
+    outlines = outlines.copy()
+    wrong = ~shapely.is_valid(outlines)
+    outlines[wrong] = shapely.make_valid(outlines[wrong], method="structure", keep_collapsed=False)
+    snapped = shapely.set_precision(outlines, GRID_PX)
+    pieces, owner = shapely.get_parts(snapped, return_index=True)
+    polygons = _largest(pieces, owner, len(outlines))
+    wrong |= np.bincount(owner, minlength=len(outlines)) > 1
+    return shapely.transform(polygons, lambda positions: positions.round(2)), wrong
 
 
 def _largest(
@@ -91,26 +106,42 @@ def _largest(
     return out
 
 
-def geometries(polygons: NDArray[np.object_]) -> Iterator[dict[str, Any]]:
-    """GeoJSON geometry of each polygon (n,); the rings are float64 arrays (positions, 2)."""
-    if not len(polygons):
-        return
-    _, positions, (rings, owners) = shapely.to_ragged_array(polygons)
-    positions = np.ascontiguousarray(positions)
-    for first, stop in pairwise(owners):
-        coordinates = [positions[rings[ring] : rings[ring + 1]] for ring in range(first, stop)]
-        yield {"type": "Polygon", "coordinates": coordinates}
+def geometries(polygons: NDArray[np.object_]) -> list[bytes]:
+    """GeoJSON geometry of each polygon (n,), as JSON text."""
+    holes = shapely.get_num_interior_rings(polygons)
+    rings = shapely.get_rings(polygons) if holes.any() else polygons
+    positions = shapely.get_coordinates(rings)
+    stops = np.cumsum(shapely.get_num_coordinates(rings)).tolist()
+    arrays = [positions[start:stop] for start, stop in pairwise([0, *stops])]
+    texts = orjson.dumps(arrays, option=orjson.OPT_SERIALIZE_NUMPY)[3:-3].split(b"]],[[")
+    lasts = np.cumsum(holes + 1).tolist()
+    return [
+        b'{"type":"Polygon","coordinates":[[[%s]]]}' % b"]],[[".join(texts[first:last])
+        for first, last in pairwise([0, *lasts])
+    ]
 
 
-def write_features(file: IO[bytes], features: Iterable[dict[str, Any]]) -> None:
-    """Write features as one FeatureCollection, one on a line, without holding them all.
+def feature_text(feature: dict[str, Any]) -> bytes:
+    """A feature as JSON text, in plain ASCII: QuPath reads with the platform's character set.
 
-    The bytes are plain ASCII, since QuPath reads with the platform's character set.
+    A member that is bytes is such a text already.
     """
+    return _ascii(orjson.dumps(feature, default=_fragment))
+
+
+def _fragment(text: object) -> orjson.Fragment:
+    if isinstance(text, bytes):
+        return orjson.Fragment(text)
+    raise TypeError(type(text).__name__)
+
+
+def write_features(file: IO[bytes], features: Iterable[bytes]) -> None:
+    """Write the JSON texts of features as one FeatureCollection, each on a line of its own."""
     file.write(b'{"type":"FeatureCollection","features":[')
     separator = b"\n"
     for feature in features:
-        file.write(separator + _ascii(orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY)))
+        file.write(separator)
+        file.write(feature)
         separator = b",\n"
     file.write(b"\n]}\n")
 
@@ -129,7 +160,8 @@ def read_annotations(
     """Polygons of a GeoJSON file, and the class of each.
 
     A FeatureCollection, a list of features or a single one, as QuPath and others write them;
-    each part of a MultiPolygon counts as a polygon. Invalid outlines are repaired as in
+    of a cell with a nucleus the nucleus is read, and each part of a MultiPolygon counts as a
+    polygon. Invalid outlines are repaired as in
     `clean`; those without an area are left out.
 
     Parameters
@@ -208,7 +240,8 @@ def _class_name(feature: dict[str, Any]) -> str | None:
 
 
 def _outlines(path: Path, features: list[dict[str, Any]]) -> NDArray[np.object_]:
-    texts = np.array([orjson.dumps(feature.get("geometry")) for feature in features], dtype=object)
+    shapes = [feature.get("nucleusGeometry") or feature.get("geometry") for feature in features]
+    texts = np.array([orjson.dumps(shape) for shape in shapes], dtype=object)
     outlines: NDArray[np.object_] = shapely.from_geojson(texts, on_invalid="ignore")
     kinds = shapely.get_type_id(outlines)
     wrong = np.flatnonzero(~np.isin(kinds, (_POLYGON, _MULTI_POLYGON)))

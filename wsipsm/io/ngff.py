@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
+from wsipsm.config import Codec
+from wsipsm.io import pipeline as pipeline
+from wsipsm.io.jpeg_codec import JpegCodec
 from wsipsm.types import Region
 
 
@@ -22,10 +26,12 @@ def create_array(
     shard_px: int,
     dtype: str,
     fill: float = 0,
+    codec: Codec = "zstd",
 ) -> zarr.Array[Any]:
     """Create an empty array (..., y, x); chunks and shards are square in the last two axes.
 
-    An array of that name is opened instead when it exists, as after a kill.
+    An array of that name is opened instead when it exists, as after a kill. Codec "jpeg" is lossy,
+    for images uint8 (3, y, x).
     """
     if name in group:
         found = group[name]
@@ -41,7 +47,8 @@ def create_array(
         dtype=dtype,
         fill_value=fill,
         dimension_names=axes,
-        compressors=ZstdCodec(level=1),
+        serializer=JpegCodec() if codec == "jpeg" else "auto",
+        compressors=None if codec == "jpeg" else ZstdCodec(level=1),
     )
 
 
@@ -80,14 +87,15 @@ def read_padded(array: zarr.Array[Any], region: Region, *, fill: float) -> NDArr
     return out
 
 
-def halve(image: NDArray[Any]) -> NDArray[Any]:
+def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mean of 2 x 2 pixels of a uint8 image (c, y, x); an odd border row or column is repeated."""
-    odd = [(0, 0)] * (image.ndim - 2) + [(0, size % 2) for size in image.shape[-2:]]
-    even = np.pad(image, odd, mode="edge").astype(np.uint16)
-    total = (
-        even[..., ::2, ::2] + even[..., 1::2, ::2] + even[..., ::2, 1::2] + even[..., 1::2, 1::2]
-    )
-    return ((total + 2) // 4).astype(image.dtype)
+    height, width = image.shape[-2:]
+    out = np.empty((*image.shape[:-2], -(-height // 2), -(-width // 2)), np.uint8)
+    for plane, half in zip(image, out, strict=True):
+        if height % 2 or width % 2:
+            plane = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
+        cv2.resize(plane, half.shape[::-1], dst=half, interpolation=cv2.INTER_AREA)
+    return out
 
 
 def decimate(labels: NDArray[Any]) -> NDArray[Any]:
@@ -122,6 +130,6 @@ def multiscales(
     return {"name": name, "axes": units, "datasets": datasets}
 
 
-def open_group(path: Path) -> zarr.Group:
-    """Open a group for reading."""
-    return zarr.open_group(str(path), mode="r", zarr_format=3)
+def open_group(path: Path, mode: Literal["r", "a", "w"] = "r") -> zarr.Group:
+    """Open a group: for reading, "a" to add to it, "w" to make it anew."""
+    return zarr.open_group(str(path), mode=mode, zarr_format=3)

@@ -1,4 +1,4 @@
-"""Slides that OpenSlide reads: Aperio, Hamamatsu, Leica, MIRAX, Philips, DICOM, tiled TIFF."""
+"""Slides that OpenSlide reads: Aperio, Hamamatsu, Leica, MIRAX, Philips, DICOM and others."""
 
 from __future__ import annotations
 
@@ -9,20 +9,32 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
+from wsipsm.errors import DataError
 from wsipsm.io.source import (
+    DICOM,
     GENERIC_TIFF,
     Facts,
     Resolution,
     bounds_of,
     on_white,
     tiff_resolution,
+    unfit,
     unopenable,
-    unreadable,
 )
 from wsipsm.types import Region
 
 CACHE_BYTES = 64 << 20
 ANCHOR_PX = 512
+SALVAGE_PX = 256
+UNFIT = {
+    "TotalPixelMatrixFocalPlanes": "a z-stack",
+    "BitsAllocated": "pixels of more than 8 bits",
+    "PlanarConfiguration": "grey pixels, or channels of fluorescence",
+}
+"""What a DICOM slide is whose attribute OpenSlide refuses."""
+
+MIRAX_FLUORESCENCE = "SLIDE_TYPE_FLUORESCENCE"
+MPP_SOURCES = {GENERIC_TIFF: "TIFF resolution", DICOM: "DICOM PixelSpacing"}
 
 
 class OpenSlideSource:
@@ -31,17 +43,17 @@ class OpenSlideSource:
     Raises
     ------
     DataError
-        The file cannot be opened, or fails while reading.
+        The file cannot be opened, or is a slide of fluorescence.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._slide = openslide.OpenSlide(path)
-        except (openslide.OpenSlideError, OSError) as error:
-            raise unopenable(path, error) from None
-        self._slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
+        self._slide = self._open()
+        if self._slide.properties.get("mirax.GENERAL.SLIDE_TYPE") == MIRAX_FLUORESCENCE:
+            self.close()
+            raise unfit(path, "channels of fluorescence")
         self.facts = _facts(self._slide)
+        self.unreadable: dict[tuple[int, Region], str] = {}
 
     def read(self, level: int, region: Region) -> NDArray[np.uint8]:
         """Pixels uint8 (height, width, 3) of a region inside a level."""
@@ -79,11 +91,38 @@ class OpenSlideSource:
         return out
 
     def _at(self, x: int, y: int, level: int, height: int, width: int) -> NDArray[np.uint8]:
+        slide = self._slide
         try:
-            image = self._slide.read_region((x, y), level, (width, height))
+            return on_white(np.asarray(slide.read_region((x, y), level, (width, height))))
         except (openslide.OpenSlideError, OSError) as error:
-            raise unreadable(self._path, error) from None
-        return on_white(np.asarray(image))
+            self._slide = self._open()  # OpenSlide refuses all further reads after an error
+            return self._salvaged(x, y, level, Region(0, 0, height, width), error)
+
+    def _salvaged(
+        self, x: int, y: int, level: int, region: Region, error: Exception
+    ) -> NDArray[np.uint8]:
+        """Read what can be read: blocks of at most `SALVAGE_PX`, those that fail white."""
+        height, width = region.height, region.width
+        downsample = self._slide.level_downsamples[level]
+        out = np.full((height, width, 3), 255, np.uint8)
+        if max(height, width) <= SALVAGE_PX:
+            place = Region(round(y / downsample), round(x / downsample), height, width)
+            self.unreadable[level, place] = str(error)
+            return out
+        for top in range(0, height, SALVAGE_PX):
+            for left in range(0, width, SALVAGE_PX):
+                size = min(SALVAGE_PX, height - top), min(SALVAGE_PX, width - left)
+                at = round(x + left * downsample), round(y + top * downsample)
+                out[top : top + size[0], left : left + size[1]] = self._at(*at, level, *size)
+        return out
+
+    def _open(self) -> openslide.OpenSlide:
+        try:
+            slide = openslide.OpenSlide(self._path)
+        except (openslide.OpenSlideError, OSError) as error:
+            raise _refusal(self._path, error) from None
+        slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
+        return slide
 
     def close(self) -> None:
         """Close the file."""
@@ -99,6 +138,37 @@ def detect(path: Path) -> str | None:
     return vendor
 
 
+def _refusal(path: Path, error: Exception) -> DataError:
+    for attribute, why in UNFIT.items():
+        if attribute in str(error):
+            return unfit(path, why)
+    return unopenable(path, error)
+
+
+def read_associated(path: Path, name: str) -> NDArray[np.uint8]:
+    """Pixels uint8 (height, width, 3) of an image that a file holds beside the slide.
+
+    Raises
+    ------
+    DataError
+        The image cannot be read.
+    """
+    try:
+        with openslide.OpenSlide(path) as slide:
+            return on_white(np.asarray(slide.associated_images[name]))
+    except (openslide.OpenSlideError, OSError) as error:
+        raise unopenable(path, error) from None
+
+
+def series_of(path: Path) -> str:
+    """Name that all files of one DICOM slide share."""
+    try:
+        with openslide.OpenSlide(path) as slide:
+            return str(slide.properties.get("dicom.SeriesInstanceUID", ""))
+    except (openslide.OpenSlideError, OSError) as error:
+        raise _refusal(path, error) from None
+
+
 def _facts(slide: openslide.OpenSlide) -> Facts:
     properties = slide.properties
     width, height = slide.dimensions
@@ -110,6 +180,7 @@ def _facts(slide: openslide.OpenSlide) -> Facts:
         objective=_number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
         bounds=bounds_of(properties, width, height),
         resolution=resolution_of(properties),
+        associated=tuple(slide.associated_images),
     )
 
 
@@ -118,8 +189,8 @@ def resolution_of(properties: Mapping[str, str]) -> Resolution | None:
     x = _number(properties.get(openslide.PROPERTY_NAME_MPP_X))
     y = _number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
     if x and y:
-        generic = properties.get(openslide.PROPERTY_NAME_VENDOR) == GENERIC_TIFF
-        return Resolution(x, y, "TIFF resolution" if generic else "openslide.mpp-x")
+        vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
+        return Resolution(x, y, MPP_SOURCES.get(vendor, openslide.PROPERTY_NAME_MPP_X))
     unit = properties.get("tiff.ResolutionUnit", "")
     across = _number(properties.get("tiff.XResolution")) or 0.0
     return tiff_resolution(unit, across, _number(properties.get("tiff.YResolution")) or across)

@@ -27,6 +27,7 @@ class PictureSource:
 
     def __init__(self, path: Path) -> None:
         self._pixels = _decode(path)
+        self.unreadable: dict[tuple[int, Region], str] = {}
         height, width = self._pixels.shape[:2]
         self.facts = Facts(
             levels_px=((height, width),),

@@ -14,15 +14,18 @@ import functools
 import hashlib
 import json
 import shutil
+import sqlite3
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import wsipsm
 from wsipsm.errors import DataError, QuarantinedError, WsipsmError
+
+_BROKEN = (zipfile.BadZipFile, sqlite3.Error)
 
 RECORD = "product.json"
 """Name of the record inside a plain folder; Zarr, Parquet and .pt have it in their metadata."""
@@ -61,9 +64,15 @@ def code_version() -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """Identity of an input file: SHA-256 of its size and of its first and last MiB."""
+    """Identity of an input: SHA-256 of the size and of the first and last MiB of its files.
+
+    The files of a folder are all that it holds; those of a MIRAX slide, `NAME.mrxs`, also what
+    the folder `NAME` beside it holds.
+    """
     mib = 1 << 20
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = [path, *sorted(path.rglob("*"))]
+    if path.suffix.lower() == ".mrxs":
+        files += sorted(path.with_suffix("").rglob("*"))
     digest = hashlib.sha256()
     for file in (file for file in files if file.is_file()):
         size = file.stat().st_size
@@ -199,6 +208,8 @@ def _read_any_record(product: Path) -> dict[str, Any]:
         elif product.suffix == ".zip":
             with zipfile.ZipFile(product) as archive:
                 text = archive.comment.decode()
+        elif product.suffix == ".db":
+            text = _read_metadata(product)
         elif product.suffix == ".pt":
             import torch
 
@@ -210,9 +221,16 @@ def _read_any_record(product: Path) -> dict[str, Any]:
             raise ValueError("no record")
     except FileNotFoundError:
         raise DataError(f"{product}: no such product; run the stage that makes it") from None
-    except (KeyError, ValueError, OSError, RuntimeError, zipfile.BadZipFile):
+    except (KeyError, ValueError, OSError, RuntimeError, *_BROKEN):
         raise DataError(f"{product}: not a product of wsipsm; make it again") from None
     return record
+
+
+def _read_metadata(store: Path) -> str:
+    """Our entry among the metadata of an annotation store (SQLite)."""
+    address = f"{store.resolve(strict=True).as_uri()}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True)) as connection:
+        return str(dict(connection.execute("SELECT key, value FROM metadata"))["wsipsm"])
 
 
 def quarantine(target: Path, *, stage: str, reason: str) -> None:
@@ -231,6 +249,10 @@ def quarantine(target: Path, *, stage: str, reason: str) -> None:
     elif target.suffix == ".zip":
         with zipfile.ZipFile(content, "w") as archive:
             archive.comment = json.dumps(record).encode()
+    elif target.suffix == ".db":
+        with closing(sqlite3.connect(content)) as connection, connection:
+            connection.execute("CREATE TABLE metadata (key TEXT UNIQUE, value TEXT)")
+            connection.execute("INSERT INTO metadata VALUES ('wsipsm', ?)", [json.dumps(record)])
     elif target.suffix in (".json", ".tsv"):
         content.write_text(json.dumps(record) + "\n")
     else:

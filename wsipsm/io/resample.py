@@ -3,23 +3,29 @@
 Working pixel i covers [i * step, (i + 1) * step) source pixels. With step > 1 its value is the
 mean over that stretch (area weights); with step < 1 it is interpolated linearly between pixel
 centres, the border repeated; with step = 1 the pixels are copied. Weights depend on the absolute
-index alone and are multiples of 2**-20, so that every sum of products with 8-bit pixels is exact
-in float64: neither the region, the order of the sums nor the machine changes one bit.
+index alone and are multiples of 2**-12, and what lies between the two axes is kept to 2**-4 grey
+levels, so that every sum is exact in float32: neither the region, the order of the sums nor the
+machine changes one bit. The result is within 0.6 of the exact mean, 0.5 of it by rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from wsipsm.types import Region
 
-WEIGHT_UNIT = 1 << 20
+WEIGHT_UNIT = 1 << 12
+BETWEEN_UNIT = 1 << 4
 BLOCK_PIXELS = 1 << 22
-"""Source pixels held at once: 4 million, about 150 MB as they are multiplied."""
+"""Source pixels held at once: 4 million, about 120 MB as they are multiplied."""
+
+STRETCH_PX = 64
+"""Source pixels along an axis that one product of matrices takes: few products, few zeros."""
 
 Read = Callable[[Region], NDArray[np.uint8]]
 
@@ -54,10 +60,12 @@ def resample(
     -------
     uint8 (3, height, width).
     """
-    out = np.empty((3, region.height, region.width), np.uint8)
     down, across = max(step[0], 1), max(step[1], 1)
     cols = min(region.width, max(1, int(max(2048, tile_px[1]) / across)))
-    rows = max(1, int(BLOCK_PIXELS / (cols * across) / down))
+    rows = min(region.height, max(1, int(BLOCK_PIXELS / (cols * across) / down)))
+    if (rows, cols) == (region.height, region.width):
+        return _block(read, region, source_px, step)
+    out = np.empty((3, region.height, region.width), np.uint8)
     for top in range(0, region.height, rows):
         for left in range(0, region.width, cols):
             height, width = min(rows, region.height - top), min(cols, region.width - left)
@@ -70,16 +78,58 @@ def resample(
 def _block(
     read: Read, region: Region, source_px: tuple[int, int], step: tuple[float, float]
 ) -> NDArray[np.uint8]:
+    for factor in (1, 2):
+        source = Region(*(factor * n for n in (region.y, region.x, region.height, region.width)))
+        inside = (
+            source.y + source.height <= source_px[0] and source.x + source.width <= source_px[1]
+        )
+        if step == (float(factor), float(factor)) and inside:
+            return planes(_shrink(read(source), factor))
     top, down = axis_weights(region.y, region.height, step=step[0], size=source_px[0])
     left, across = axis_weights(region.x, region.width, step=step[1], size=source_px[1])
-    pixels = read(Region(top, left, down.shape[1], across.shape[1]))
-    if step == (1.0, 1.0) and pixels.shape[:2] == (region.height, region.width):
-        return np.ascontiguousarray(np.moveaxis(pixels, 2, 0))
-    rows = down @ pixels.reshape(down.shape[1], -1)
-    rows = np.moveaxis(rows.reshape(region.height, -1, 3), 1, 0)
-    image = across @ rows.reshape(across.shape[1], -1)
-    image = image.reshape(region.width, region.height, 3)
-    return np.asarray(np.rint(image), np.uint8).transpose(2, 1, 0)
+    pixels = planes(read(Region(top, left, down.shape[1], across.shape[1])))
+    return _weighted(pixels, down, across)
+
+
+def planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels (height, width, 3) as (3, height, width)."""
+    out = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(np.ascontiguousarray(pixels), list(out))
+    return out
+
+
+def _shrink(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Means of squares of 1 or 2 pixels, halves rounded up, as `_weighted` gives them."""
+    if factor == 1:
+        return pixels
+    size = (pixels.shape[1] // factor, pixels.shape[0] // factor)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _weighted(pixels: NDArray[np.uint8], down: csr_array, across: csr_array) -> NDArray[np.uint8]:
+    """Weighted means of planes (3, y, x) along both axes; every sum is a whole number < 2**24."""
+    height, width = down.shape[0], across.shape[0]
+    lines = pixels.reshape(-1, pixels.shape[2])
+    between = np.empty((len(lines), width), np.float32)
+    for rows, part, weights in _stretches(across):
+        np.matmul(lines[:, part].astype(np.float32), weights.T, out=between[:, rows])
+    np.rint(between * np.float32(BETWEEN_UNIT / WEIGHT_UNIT), out=between)
+    between = between.reshape(3, -1, width)
+    out = np.empty((3, height, width), np.uint8)
+    unit = np.float32(1 / (BETWEEN_UNIT * WEIGHT_UNIT))
+    for rows, part, weights in _stretches(down):
+        out[:, rows] = np.floor(np.matmul(weights, between[:, part]) * unit + np.float32(0.5))
+    return out
+
+
+def _stretches(matrix: csr_array) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+    """Rows of a banded matrix, the columns they need, and their weights in units, float32."""
+    count = max(1, round(STRETCH_PX * matrix.shape[0] / matrix.shape[1]))
+    for start in range(0, matrix.shape[0], count):
+        rows = matrix[start : start + count]
+        columns = slice(int(rows.indices.min()), int(rows.indices.max()) + 1)
+        weights = (rows[:, columns] * WEIGHT_UNIT).toarray().astype(np.float32)
+        yield slice(start, start + rows.shape[0]), columns, weights
 
 
 def axis_weights(start: int, count: int, *, step: float, size: int) -> tuple[int, csr_array]:

@@ -15,8 +15,11 @@ from wsipsm.types import Region
 
 Bounds = tuple[int, int, int, int]
 
-GENERIC_TIFF = "generic-tiff"
-"""What OpenSlide calls a tiled TIFF of no vendor."""
+GENERIC_TIFF, APERIO, DICOM = "generic-tiff", "aperio", "dicom"
+"""What OpenSlide calls a tiled TIFF of no vendor, and slides of these."""
+
+OME_TIFF = "ome-tiff"
+"""What `Facts` call an OME-TIFF, which OpenSlide does not know."""
 
 UNIT_UM = {
     "m": 1e6,
@@ -58,6 +61,8 @@ class Facts:
         Level-0 x, y, width, height of the scanned area.
     resolution
         None where the file does not say.
+    associated
+        Names of images beside the slide, such as its label.
     """
 
     levels_px: tuple[tuple[int, int], ...]
@@ -66,12 +71,20 @@ class Facts:
     objective: float | None
     bounds: Bounds
     resolution: Resolution | None
+    associated: tuple[str, ...] = ()
 
 
 class Source(Protocol):
-    """An open file. Reads may come from several threads at once."""
+    """An open file. Reads may come from several threads at once.
+
+    Attributes
+    ----------
+    unreadable
+        What could not be decoded so far, and is white: level and region in it, and the reason.
+    """
 
     facts: Facts
+    unreadable: dict[tuple[int, Region], str]
 
     def read(self, level: int, region: Region) -> NDArray[np.uint8]:
         """Pixels uint8 (height, width, 3) of a region inside a level."""
@@ -87,9 +100,9 @@ def unopenable(path: Path, why: object) -> DataError:
     return DataError(f"{path}: cannot be opened ({_line(why)}); {_REMEDY}")
 
 
-def unreadable(path: Path, why: object) -> DataError:
-    """Say that a file cannot be read although it was opened."""
-    return DataError(f"{path}: fails while reading ({_line(why)}); {_REMEDY}")
+def unreadable(path: Path, why: object, *, share: float) -> DataError:
+    """Say that too much of a file cannot be read although it was opened."""
+    return DataError(f"{path}: {share:.1%} of it cannot be read ({_line(why)}); {_REMEDY}")
 
 
 def unfit(path: Path, why: str) -> DataError:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import math
 import threading
-import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tifffile
-import zarr
 from numpy.typing import NDArray
 
 from wsipsm.errors import DataError
+from wsipsm.io.ome_xml import ome_facts
 from wsipsm.io.source import (
-    UNIT_UM,
+    APERIO,
+    OME_TIFF,
     Facts,
     Resolution,
     on_white,
     tiff_resolution,
     unfit,
     unopenable,
-    unreadable,
 )
+from wsipsm.io.tiff_level import TiffLevel, Unreadable, block_of, is_premultiplied
 from wsipsm.types import Region
 
 HELD_BYTES = 256 << 20
@@ -32,94 +34,147 @@ HELD_BYTES = 256 << 20
 BLOCK_BYTES = 1 << 30
 """The largest block of a file that is decoded in one go."""
 
+TILE_CODECS = (7, 33003, 33004, 33005, 34712)
+"""Numbers of JPEG and JPEG 2000 in TIFF: `open_tiles` decodes these."""
+
+APERIO_YCBCR = 33003
+"""Compression by which Aperio means luma and chroma in JPEG 2000; others mean RGB by it."""
+
 
 class TiffSource:
-    """A file opened by tifffile.
+    """Levels of a TIFF, decoded by tifffile and imagecodecs; `open_tiff` makes it."""
+
+    def __init__(self, path: Path, facts: Facts, levels: Sequence[_Level]) -> None:
+        self._path, self.facts, self._levels = path, facts, levels
+        self.unreadable: dict[tuple[int, Region], str] = {}
+
+    def read(self, level: int, region: Region) -> NDArray[np.uint8]:
+        """Pixels uint8 (height, width, 3) of a region inside a level."""
+        pixels, unreadable = self._levels[level].read(region)
+        self.unreadable.update({(level, block.region): block.why for block in unreadable})
+        return pixels
+
+    def close(self) -> None:
+        """Close the file."""
+        for level in self._levels:
+            level.close()
+
+
+class _Level(Protocol):
+    def read(self, region: Region) -> tuple[NDArray[np.uint8], list[Unreadable]]: ...
+
+    def close(self) -> None: ...
+
+
+class _Mapped:
+    """A level that is not compressed: its pixels are in the file as they are."""
+
+    def __init__(self, path: Path, page: Any) -> None:
+        pixels = tifffile.memmap(path, page=page.index, mode="r")
+        planar = page.planarconfig == 2 and page.samplesperpixel > 1
+        self._pixels = np.moveaxis(pixels, 0, -1) if planar else pixels
+        self._premultiplied = is_premultiplied(page)
+
+    def read(self, region: Region) -> tuple[NDArray[np.uint8], list[Unreadable]]:
+        return on_white(self._pixels[region.slices], premultiplied=self._premultiplied), []
+
+    def close(self) -> None:
+        del self._pixels
+
+
+class _Held:
+    """A level in compressed strips, as wide as the image: decoded once, and held."""
+
+    def __init__(self, level: TiffLevel) -> None:
+        self._level, self._lock = level, threading.Lock()
+        self._pixels: NDArray[np.uint8] | None = None
+        self._unreadable: list[Unreadable] = []
+
+    def read(self, region: Region) -> tuple[NDArray[np.uint8], list[Unreadable]]:
+        with self._lock:
+            if self._pixels is None:
+                whole = Region(0, 0, self._level.height_px, self._level.width_px)
+                self._pixels, self._unreadable = self._level.read(whole)
+        return self._pixels[region.slices], self._unreadable
+
+    def close(self) -> None:
+        self._pixels = None
+        self._level.close()
+
+
+def open_tiff(path: Path) -> TiffSource:
+    """Open the largest image of a TIFF or OME-TIFF, with its pyramid.
 
     Raises
     ------
     DataError
-        The file cannot be opened, holds something else than 8-bit RGB pixels of one plane, or
-        fails while reading.
+        The file cannot be opened, or holds something else than 8-bit RGB pixels of one plane.
     """
+    with _opened(path) as file:
+        series = main_series(file)
+        check_pixels(path, series)
+        facts = _facts(file, series)
+        levels = [_level(path, level.pages[0], level.keyframe) for level in series.levels]
+    return TiffSource(path, facts, levels)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = _open(path)
-        try:
-            self._series = main_series(self._file)
-            check_pixels(path, self._series)
-            self._levels = [self._array(index) for index in range(len(self._series.levels))]
-            self.facts = self._read_facts()
-        except DataError:
-            self._file.close()
-            raise
-        except Exception as error:  # a damaged file fails in any of tifffile's ways
-            self._file.close()
-            raise unopenable(path, error) from None
-        self._planar = self._series.axes == "SYX"
-        page = self._series.keyframe
-        self._premultiplied = tuple(map(int, page.extrasamples)) == (1,)
-        self._held: dict[int, NDArray[np.uint8]] = {}
-        self._lock = threading.Lock()
 
-    def read(self, level: int, region: Region) -> NDArray[np.uint8]:
-        """Pixels uint8 (height, width, 3) of a region inside a level."""
-        index = (slice(None), *region.slices) if self._planar else region.slices
-        try:
-            pixels = np.asarray(self._pixels(level)[index])
-        except MemoryError:
-            raise
-        except Exception as error:  # decoders raise errors of every kind
-            raise unreadable(self._path, error) from None
-        if self._planar:
-            pixels = np.moveaxis(pixels, 0, -1)
-        return on_white(pixels, premultiplied=self._premultiplied)
+def open_tiles(path: Path, facts: Facts) -> TiffSource | None:
+    """Open a TIFF whose facts another reader has told, if its tiles can be decoded directly.
 
-    def close(self) -> None:
-        """Close the file."""
-        self._held.clear()
-        self._file.close()
+    None unless each level is one page in tiles of JPEG or JPEG 2000; and where a pyramid of
+    Aperio lacks tiles, for OpenSlide draws these, and those above them, from a finer level.
+    """
+    aperio = facts.vendor == APERIO
+    with _opened(path) as file:
+        pages = [_page_of(file, size) for size in facts.levels_px]
+        if any(page is None for page in pages):
+            return None
+        if aperio and len(pages) > 1 and any(0 in page.databytecounts for page in pages):
+            return None
+        levels = [
+            TiffLevel(page, page.keyframe, ycbcr=aperio and page.compression == APERIO_YCBCR)
+            for page in pages
+        ]
+    return TiffSource(path, facts, levels)
 
-    def _pixels(self, level: int) -> Any:
-        array = self._levels[level]
-        if self._series.levels[level].keyframe.is_tiled or array.nbytes > HELD_BYTES:
-            return array
-        with self._lock:
-            if level not in self._held:
-                self._held[level] = np.asarray(array[:])
-            return self._held[level]
 
-    def _array(self, level: int) -> Any:
-        """Array of a level that decodes what is read: mapped if it is not compressed."""
-        series = self._series.levels[level]
-        page = series.keyframe
-        if page.is_memmappable and not page.is_tiled and isinstance(page.index, int):
-            return tifffile.memmap(self._path, page=page.index, mode="r")
-        array = zarr.open_array(self._series.aszarr(level=level, fillvalue=255), mode="r")
-        if math.prod(array.chunks) > BLOCK_BYTES:
-            size = math.prod(array.chunks) / 2**30
-            why = f"its pixels are one compressed block of {size:.1f} GiB"
-            raise DataError(f"{self._path}: {why}; save it as a tiled TIFF")
-        return array
+def _page_of(file: tifffile.TiffFile, size: tuple[int, int]) -> Any:
+    """Find the first page of a height and width that is stored in tiles of JPEG (2000), or None."""
+    for page in file.pages:
+        one: Any = page.keyframe
+        if (one.imagelength, one.imagewidth) == size and one.is_tiled:
+            fit = one.compression in TILE_CODECS and one.dtype == np.uint8
+            return page if fit and one.samplesperpixel == 3 and one.planarconfig == 1 else None
+    return None
 
-    def _read_facts(self) -> Facts:
-        levels = [size_of(level) for level in self._series.levels]
-        height, width = levels[0]
-        number = [one is self._series for one in self._file.series].index(True)
-        resolution, objective = ome_facts(self._file.ome_metadata, number)
-        page = self._series.keyframe
-        return Facts(
-            levels_px=tuple(levels),
-            tile_px=tuple(
-                (level.keyframe.chunks[0], level.keyframe.chunks[1])
-                for level in self._series.levels
-            ),
-            vendor="ome-tiff" if self._file.is_ome else "tiff",
-            objective=objective,
-            bounds=(0, 0, width, height),
-            resolution=resolution or _tag_resolution(page),
-        )
+
+def _level(path: Path, page: Any, keyframe: Any) -> _Level:
+    if keyframe.is_memmappable and not keyframe.is_tiled and isinstance(page.index, int):
+        return _Mapped(path, page.aspage())
+    size = math.prod(block_of(keyframe)) * keyframe.samplesperpixel
+    if size > BLOCK_BYTES:
+        why = f"its pixels are one compressed block of {size / 2**30:.1f} GiB"
+        raise DataError(f"{path}: {why}; save it as a tiled TIFF")
+    level = TiffLevel(page, keyframe)
+    if keyframe.is_tiled or math.prod((level.height_px, level.width_px, 3)) > HELD_BYTES:
+        return level
+    return _Held(level)
+
+
+def _facts(file: tifffile.TiffFile, series: Any) -> Facts:
+    levels = [size_of(level) for level in series.levels]
+    height, width = levels[0]
+    number = [one is series for one in file.series].index(True)
+    resolution, objective = ome_facts(file.ome_metadata, number)
+    return Facts(
+        levels_px=tuple(levels),
+        tile_px=tuple(block_of(level.keyframe) for level in series.levels),
+        vendor=OME_TIFF if file.is_ome else "tiff",
+        objective=objective,
+        bounds=(0, 0, width, height),
+        resolution=resolution or _tag_resolution(series.keyframe),
+        associated=tuple(_associated(file)),
+    )
 
 
 def is_tiff(path: Path) -> bool:
@@ -198,9 +253,34 @@ def check_pixels(path: Path, series: Any, *, codec: bool = True) -> None:
         raise unopenable(path, f"compression {int(page.compression)} is not known")
 
 
-def _open(path: Path) -> tifffile.TiffFile:
+def read_associated(path: Path, name: str) -> NDArray[np.uint8]:
+    """Pixels uint8 (height, width, 3) of an image that an OME-TIFF holds beside the slide.
+
+    Raises
+    ------
+    DataError
+        The image cannot be read.
+    """
+    with _opened(path) as file:
+        return on_white(np.asarray(_associated(file)[name].asarray(), np.uint8))
+
+
+def _associated(file: tifffile.TiffFile) -> dict[str, Any]:
+    """Series of an OME-TIFF that are RGB images beside the slide, by the names it gives them."""
+    others = [one for one in file.series if one is not main_series(file)] if file.is_ome else []
+    return {
+        one.name: one for one in others if one.name and one.axes == "YXS" and one.dtype == np.uint8
+    }
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a file for the time of a block, whatever way it is damaged in."""
     try:
-        return tifffile.TiffFile(path)
+        with tifffile.TiffFile(path) as file:
+            yield file
+    except (DataError, MemoryError):
+        raise
     except Exception as error:  # a damaged file fails in any of tifffile's ways
         raise unopenable(path, error) from None
 
@@ -214,36 +294,3 @@ def _tag_resolution(page: Any) -> Resolution | None:
     )
     unit = {2: "inch", 3: "centimeter"}.get(int(tags["ResolutionUnit"].value), "none")
     return tiff_resolution(unit, x, y)
-
-
-def ome_facts(text: str | None, index: int) -> tuple[Resolution | None, float | None]:
-    """Resolution and objective power of image number `index` of an OME-XML text."""
-    if not text:
-        return None, None
-    root = ET.fromstring(text)
-    images = root.findall("{*}Image")
-    if index >= len(images):
-        return None, None
-    pixels = images[index].find("{*}Pixels")
-    x, y = (_physical_size(pixels, axis) for axis in "XY") if pixels is not None else (None, None)
-    resolution = Resolution(x, y or x, "OME-XML") if x else None
-    return resolution, _objective(root, images[index])
-
-
-def _physical_size(pixels: ET.Element, axis: str) -> float | None:
-    unit = UNIT_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-    try:
-        size = float(pixels.get(f"PhysicalSize{axis}", ""))
-    except ValueError:
-        return None
-    return size * unit if unit and size > 0 else None
-
-
-def _objective(root: ET.Element, image: ET.Element) -> float | None:
-    settings = image.find("{*}ObjectiveSettings")
-    wanted = settings.get("ID") if settings is not None else None
-    for objective in root.iter():
-        if objective.tag.endswith("}Objective") and wanted in (None, objective.get("ID")):
-            power = objective.get("NominalMagnification")
-            return float(power) if power else None
-    return None

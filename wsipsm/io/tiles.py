@@ -17,6 +17,7 @@ from wsipsm.io.product import read_record
 from wsipsm.types import Region, TileGrid
 
 WHITE = 255
+ARTEFACTS = ("pen", "fold", "bubble", "blur")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Tiles:
         float32 (rows, cols): share of tissue in each tile.
     kept
         bool (rows, cols): tiles that are written and used.
+    artefacts
+        float32 (rows, cols) for each of `ARTEFACTS`, 0 to 1: the share of a tile that is under
+        pen, fold or bubble; how blurred its tissue is.
+    excluded
+        bool (rows, cols): tiles with tissue that are left out because of an artefact.
+    unreadable_share
+        Share of the tissue that could not be read, and is white.
     """
 
     path: Path
@@ -56,6 +64,9 @@ class Tiles:
     image: zarr.Array[Any]
     tissue_share: NDArray[np.float32]
     kept: NDArray[np.bool_]
+    artefacts: dict[str, NDArray[np.float32]]
+    excluded: NDArray[np.bool_]
+    unreadable_share: float
     id: str
 
     def read(self, region: Region) -> NDArray[np.uint8]:
@@ -116,6 +127,9 @@ def open_tiles(path: Path) -> Tiles:
         image=image,
         tissue_share=np.asarray(group["tissue_share"]),
         kept=np.asarray(group["kept"]).astype(bool),
+        artefacts={name: np.asarray(group[f"artefacts/{name}"]) for name in ARTEFACTS},
+        excluded=np.asarray(group["excluded"]).astype(bool),
+        unreadable_share=record["unreadable_share"],
         id=record["provenance"]["id"],
     )
 

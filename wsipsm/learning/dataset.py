@@ -34,15 +34,16 @@ class Sampler:
         share = tiles.tissue_share[rows, cols].astype(np.float64)
         pick = int(rng.choice(len(rows), p=share / share.sum()))
         tile = tiles.grid.tile(int(rows[pick]), int(cols[pick]))
-        y = tile.y + int(rng.integers(tile.height)) - side_px // 2
-        x = tile.x + int(rng.integers(tile.width)) - side_px // 2
-        return number, self._inside(tiles, Region(y, x, side_px, side_px))
+        y = tile.y + int(rng.integers(tile.height))
+        x = tile.x + int(rng.integers(tile.width))
+        return number, self.around(number, y, x, side_px=side_px)
 
-    def _inside(self, tiles: Tiles, region: Region) -> Region:
-        """The region shifted into the image as far as it fits."""
-        y = max(0, min(region.y, tiles.grid.height_px - region.height))
-        x = max(0, min(region.x, tiles.grid.width_px - region.width))
-        return Region(y, x, region.height, region.width)
+    def around(self, number: int, y: int, x: int, *, side_px: int) -> Region:
+        """The square region with a pixel in its middle, shifted into the image as it fits."""
+        grid = self.slides[number].grid
+        top = max(0, min(y - side_px // 2, grid.height_px - side_px))
+        left = max(0, min(x - side_px // 2, grid.width_px - side_px))
+        return Region(top, left, side_px, side_px)
 
     def image(self, rng: np.random.Generator, *, side_px: int) -> NDArray[np.uint8]:
         """One training tile, uint8 (3, side_px, side_px)."""

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from wsipsm.phantom.artefacts import BLUR_UM, air, blur, ink, layers
 from wsipsm.phantom.noise import grain
 from wsipsm.phantom.nuclei import nuclei_near, painted_um
-from wsipsm.phantom.scene import Scene, look
+from wsipsm.phantom.scene import INKS, Scene, look
 from wsipsm.phantom.shape import depth, reach
 from wsipsm.phantom.structures import (
     blocks_near,
     fat_cells,
     fat_depth,
     glands,
-    pen,
     red_cells,
 )
 from wsipsm.types import Region
@@ -33,32 +33,38 @@ _FIBRE_STEP_UM = 0.2
 
 def paint(scene: Scene, region: Region) -> NDArray[np.uint8]:
     """Pixels uint8 (height, width, 3) of a region; the same whatever is painted around it."""
-    sigma_px = _BLUR_UM / scene.mpp
-    halo = int(3 * sigma_px + 0.5)
-    grown = region.grown(halo)
-    light = _light(scene, grown)
-    blurred = ndimage.gaussian_filter(light, (0, sigma_px, sigma_px), truncate=3)
+    out_of_focus = blur(scene, region)
+    halo = int(3 * (_BLUR_UM if out_of_focus is None else BLUR_UM) / scene.mpp + 0.5)
+    light = _light(scene, region.grown(halo))
     inner = (slice(None), slice(halo, halo + region.height), slice(halo, halo + region.width))
-    out = light[inner]
-    share = 0.7 + 0.3 * scene.field("focus", region)
-    out += (blurred[inner] - out) * share
+    soft = _softened(light, _BLUR_UM / scene.mpp)[inner]
+    out = light[inner] + (soft - light[inner]) * (0.7 + 0.3 * scene.field("focus", region))
+    if out_of_focus is not None:
+        out += (_softened(light, BLUR_UM / scene.mpp)[inner] - out) * out_of_focus
     out += np.float32(_GRAIN) * grain(scene.seed + 9, region)
     np.clip(out + np.float32(0.5), 0, 255, out=out)
     return np.ascontiguousarray(out.astype(np.uint8).transpose(1, 2, 0))
+
+
+def _softened(light: Image, sigma_px: float) -> Image:
+    return np.asarray(ndimage.gaussian_filter(light, (0, sigma_px, sigma_px), truncate=3))
 
 
 def _light(scene: Scene, region: Region) -> Image:
     """Intensity float32 (3, y, x) behind the slide (Beer-Lambert law)."""
     here = look(scene)
     density = _densities(scene, region)
-    ink = pen(scene, region)
+    marks = ink(scene, region)
+    bubble = air(scene, region)
     out = np.empty((3, region.height, region.width), np.float32)
     for channel in range(3):
         strength = here.vectors[:, channel] * here.strength
         total = density[0] * np.float32(strength[0])
         total += density[1] * np.float32(strength[1])
-        if ink is not None:
-            total += ink * np.float32(here.ink[channel])
+        if marks is not None:
+            total += marks * np.float32(INKS[here.ink][channel])
+        if bubble is not None:
+            total += bubble
         total *= np.float32(_STEPS)
         np.clip(total, 0, 3 * _STEPS - 1, out=total)
         table = (here.white[channel] * _transmission()).astype(np.float32)
@@ -88,7 +94,8 @@ def _densities(scene: Scene, region: Region) -> Image:
     density = _stained(scene, chromatic, protein)
     _paint_nuclei(scene, region, density)
     density *= 1 + np.float32(0.22) * scene.field("thickness", region)
-    return density
+    folded = layers(scene, region)
+    return density if folded is None else density * folded
 
 
 def _stained(scene: Scene, chromatic: Image, protein: Image) -> Image:

@@ -18,7 +18,7 @@ from wsipsm.io import ngff
 from wsipsm.io.product import code_version
 from wsipsm.phantom.paint import paint
 from wsipsm.phantom.scene import Scene
-from wsipsm.phantom.truth import write_geojson, write_labels
+from wsipsm.phantom.truth import write_artefacts, write_geojson, write_labels
 from wsipsm.types import Region
 
 TILE_PX = 512
@@ -42,8 +42,9 @@ def draw_slides(
 
     For each slide i from 1: `phantom_{i}.tiff` ("he") or `phantom_ihc_{i}.tiff` ("ihc"), a
     tiled pyramid at level-0 resolution `mpp`; beside it `.cells.geojson`, the true cells as
-    polygons (x, y) in level-0 pixels, pixel (0, 0) covering 0 to 1; and `.labels.zarr`, the same
-    cells as a label pyramid with ids in the order of the polygons. The same settings draw the
+    polygons (x, y) in level-0 pixels, pixel (0, 0) covering 0 to 1; `.artefacts.geojson`, what
+    spoils the slide (pen, fold, bubble, blur); and `.labels.zarr`, the cells as a label pyramid
+    with ids in the order of the polygons. The same settings draw the
     same bytes. Files that exist are replaced when new ones are complete, and kept with their times
     where they are what would be drawn.
 
@@ -92,11 +93,12 @@ def _check(*, count: int, size_px: int, mpp: float, seed: int) -> None:
 
 
 def _draw_slide(scene: Scene, folder: Path, stem: str) -> list[Path]:
-    """Draw one slide and its truth in a private sibling, then rename all three.
+    """Draw one slide and its truth in a private sibling, then rename all of it.
 
     What the same code has drawn of the same scene before is left as it is.
     """
-    names = [f"{stem}.tiff", f"{stem}.cells.geojson", f"{stem}.labels.zarr"]
+    endings = ("tiff", "cells.geojson", "artefacts.geojson", "labels.zarr")
+    names = [f"{stem}.{ending}" for ending in endings]
     drawn: dict[str, Any] = {
         "code": code_version(),
         "scene": {name: getattr(scene, name) for name in _KEYS},
@@ -107,8 +109,9 @@ def _draw_slide(scene: Scene, folder: Path, stem: str) -> list[Path]:
     shutil.rmtree(private, ignore_errors=True)
     private.mkdir()
     starts = write_geojson(scene, private / names[1], name=stem)
-    write_labels(scene, private / names[2], starts)
-    zarr.open_group(str(private / names[2]), mode="a").attrs["wsipsm"] = drawn
+    write_artefacts(scene, private / names[2], name=stem)
+    write_labels(scene, private / names[3], starts)
+    zarr.open_group(str(private / names[3]), mode="a").attrs["wsipsm"] = drawn
     write_tiff(scene, private / names[0])
     for name in names:
         if (folder / name).is_dir():
@@ -119,7 +122,7 @@ def _draw_slide(scene: Scene, folder: Path, stem: str) -> list[Path]:
 
 
 def _drawn_before(paths: list[Path]) -> object:
-    """What the label pyramid says of how three complete files were drawn."""
+    """What the label pyramid says of how complete files were drawn."""
     if not all(path.exists() for path in paths):
         return None
     return ngff.open_group(paths[-1]).attrs.get("wsipsm")

@@ -49,6 +49,14 @@ _OUTLINE = (Octave(0.16, 1 / 5), Octave(0.07, 1 / 15))
 _GLASS = {"he": (236, 247), "ihc": (222, 240)}
 _FRAY = (Octave(0.022, 38), Octave(0.008, 7))
 
+INKS = {
+    "blue": (0.95, 0.55, 0.12),
+    "green": (0.9, 0.28, 0.62),
+    "black": (0.8, 0.75, 0.72),
+    "red": (0.06, 0.95, 0.75),
+}
+"""Colour of a pen: optical density of its ink."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -62,14 +70,14 @@ class Look:
     strength
         Factor of each stain's density.
     ink
-        Optical density of the pen, (3,).
+        Colour of the pen, of `INKS`.
     white
         Grey value of glass, (3,).
     """
 
     vectors: NDArray[np.float64]
     strength: tuple[float, float]
-    ink: NDArray[np.float64]
+    ink: str
     white: NDArray[np.float64]
     fibre_angle: float
 
@@ -152,11 +160,10 @@ def look(scene: Scene) -> Look:
     tilt = np.array([0.0, 0.0, rng.uniform(0.12, 0.42)]) if scene.stain == "he" else np.zeros(3)
     vectors = np.stack([rgb_from_hed[0], second + tilt]) + rng.normal(0, 0.02, (2, 3))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    inks = np.array([[0.95, 0.55, 0.12], [0.9, 0.28, 0.62], [0.8, 0.75, 0.72]])
     return Look(
         vectors=vectors,
         strength=(float(rng.uniform(0.82, 1.18)), float(rng.uniform(0.8, 1.2))),
-        ink=inks[rng.choice(3, p=(0.45, 0.4, 0.15))],
+        ink=str(rng.choice(list(INKS), p=(0.3, 0.3, 0.2, 0.2))),
         white=rng.uniform(*_GLASS[scene.stain]) + rng.normal(0, 1.5, 3),
         fibre_angle=float(rng.uniform(0, np.pi)),
     )

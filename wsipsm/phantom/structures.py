@@ -1,4 +1,4 @@
-"""What a slide holds beside nuclei: glands, fat, red blood cells, fibres, a stroke of a pen."""
+"""What a slide holds beside nuclei: glands, fat, red blood cells and fibres."""
 
 from __future__ import annotations
 
@@ -173,24 +173,3 @@ def fibre_angle_at(scene: Scene, y_um: Points, x_um: Points) -> Points:
     down = fibre_phase_at(scene, y_um + step, x_um) - fibre_phase_at(scene, y_um - step, x_um)
     across = fibre_phase_at(scene, y_um, x_um + step) - fibre_phase_at(scene, y_um, x_um - step)
     return np.arctan2(down, across) + np.pi / 2
-
-
-def pen(scene: Scene, region: Region) -> NDArray[np.float32] | None:
-    """Density of ink, float32 (y, x), or None where there is none: a stroke across a corner."""
-    rng = np.random.default_rng([scene.seed, 4])
-    flip_y, flip_x = rng.random(2) < 0.5
-    at, wave = rng.uniform(0.1, 0.125), rng.uniform(0.005, 0.015)
-    half_width, half_length = rng.uniform(0.008, 0.013), rng.uniform(0.07, 0.1)
-    size = scene.size_px
-    y = (np.arange(region.y, region.y + region.height) + 0.5) / size
-    x = (np.arange(region.x, region.x + region.width) + 0.5) / size
-    y, x = (1 - y if flip_y else y)[:, None], (1 - x if flip_x else x)[None, :]
-    if y.min() > 0.35 or x.min() > 0.35:
-        return None
-    middle, along = (y + x) / 2 - at, (x - y) / 2
-    beyond = np.maximum(np.abs(along) - half_length, 0)
-    off = np.hypot(middle + wave * np.cos(along * (3 / half_length)), beyond).astype(np.float32)
-    if off.min() >= half_width:
-        return None
-    streaks = scene.field("mottle", region) * np.float32(0.1) + np.float32(0.75)
-    return np.asarray(np.clip((half_width - off) * np.float32(size / 6), 0, 1) * streaks)

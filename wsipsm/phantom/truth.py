@@ -1,4 +1,4 @@
-"""The true cells of a scene: polygons to GeoJSON, and the label pyramid that agrees with them."""
+"""The truth of a scene: cells and artefacts to GeoJSON, and the label pyramid of the cells."""
 
 from __future__ import annotations
 
@@ -14,14 +14,23 @@ import zarr
 from numpy.typing import NDArray
 
 from wsipsm.io import ngff
+from wsipsm.phantom.artefacts import artefact_polygons
 from wsipsm.phantom.nuclei import NUCLEUS, nuclei
-from wsipsm.phantom.scene import Scene
+from wsipsm.phantom.scene import Scene, look
 from wsipsm.phantom.shape import outlines
 from wsipsm.phantom.structures import blocks_around, blocks_near
 from wsipsm.types import Region
 
-COLOURS = {"nucleus": [45, 90, 200], "negative": [60, 110, 220], "positive": [180, 80, 30]}
-"""Class of a true cell: its colour in QuPath."""
+COLOURS = {
+    "nucleus": [45, 90, 200],
+    "negative": [60, 110, 220],
+    "positive": [180, 80, 30],
+    "pen": [20, 20, 20],
+    "fold": [150, 60, 20],
+    "bubble": [30, 140, 160],
+    "blur": [120, 90, 160],
+}
+"""Class of a true cell or an artefact: its colour in QuPath."""
 
 DECIMALS = 2
 """Decimals of the coordinates of a polygon."""
@@ -82,6 +91,20 @@ def write_geojson(scene: Scene, path: Path, *, name: str) -> Starts:
                 file.write(orjson.dumps(_feature(polygon, kind, str(identity))))
         file.write(b"\n]}\n")
     return starts
+
+
+def write_artefacts(scene: Scene, path: Path, *, name: str) -> None:
+    """Write the outlines of what spoils the slide as a FeatureCollection.
+
+    The name of a feature is the colour of the pen, or its kind.
+    """
+    features = []
+    for kind, polygon in artefact_polygons(scene).items():
+        identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{name}/{scene.seed}/{kind}")
+        feature = _feature(polygon, kind, str(identity))
+        feature["properties"]["name"] = look(scene).ink if kind == "pen" else kind
+        features.append(feature)
+    path.write_bytes(orjson.dumps({"type": "FeatureCollection", "features": features}) + b"\n")
 
 
 def write_labels(scene: Scene, path: Path, starts: Starts) -> None:

@@ -66,7 +66,7 @@ def pseudomask(
     with making(target, provenance) as partial:
         labeller = _Labeller(slide, activation, settings)
         codebook = labeller.codebook(seed)
-        group = zarr.open_group(str(partial.path), mode="a", zarr_format=3)
+        group = ngff.open_group(partial.path, "a")
         classes, instances = _create_labels(group, slide)
         write = _WriteShard(labeller, codebook, classes, instances, partial)
         shards = [shard for shard in slide.kept_shards() if not partial.done(*shard)]

@@ -36,6 +36,9 @@ def cohort_commands(cohort: Cohort) -> dict[str, str]:
                 "tiles": _each(slides, "tiles.zarr"),
                 "pseudomasks": _each(slides, "pseudomasks.zarr"),
             }
+            drawn = {name: facts["path"] for name, facts in record.get("annotations", {}).items()}
+            if drawn:
+                options["annotations"] = [Path(drawn.get(slide.name, "-")) for slide in slides]
             commands[path] = _command(record, [target], options)
         elif stage == "evaluate":
             options = {
@@ -43,6 +46,7 @@ def cohort_commands(cohort: Cohort) -> dict[str, str]:
                 "cells": _each(slides, f"{record['model']}/cells.parquet"),
                 "truth": [_truth(slide.name, record["skipped"]) for slide in slides],
                 "encoder": [cohort.results / "models/encoder.pt"],
+                "checkpoint": [cohort.results / f"models/{record['model']}.pt"],
             }
             commands[path] = _command(record, [target], options)
     return commands

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from wsipsm.report.artefacts import flagged
 from wsipsm.report.cells import read_columns
 from wsipsm.report.products import Cohort, Record, SlideProducts
 
@@ -53,7 +54,10 @@ class Found:
 
 @dataclass(frozen=True)
 class SlideNumbers:
-    """What the tables say of one slide; `anchor` names its part of the page."""
+    """What the tables say of one slide; `anchor` names its part of the page.
+
+    `artefacts` holds the number of tiles that show each; `excluded` tiles are not in `tiles`.
+    """
 
     name: str
     anchor: str
@@ -61,6 +65,8 @@ class SlideNumbers:
     working_mpp: float
     tissue_mm2: float
     tiles: int
+    excluded: int
+    artefacts: dict[str, int]
     flipped_share: float | None
     separation: float | None
     found: dict[str, Found]
@@ -99,6 +105,8 @@ def slide_numbers(slide: SlideProducts, *, anchor: str, models: tuple[str, ...])
         working_mpp=slide.tiles.mpp,
         tissue_mm2=tissue_mm2,
         tiles=int(slide.tiles.kept.sum()),
+        excluded=int(slide.tiles.excluded.sum()),
+        artefacts={name: int(here.sum()) for name, here in flagged(slide.tiles).items()},
         flipped_share=activation.get("orientation", {}).get("flipped_share"),
         separation=codebook.get("codebook", {}).get("separation"),
         found={model: _found(slide, model, tissue_mm2) for model in models if slide.cells(model)},

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from wsipsm.config import Report
 from wsipsm.io import ngff
 from wsipsm.report import pictures, views
+from wsipsm.report.artefacts import COLOURS, with_artefacts
 from wsipsm.report.cells import CellColumns, read_columns, read_outlines
 from wsipsm.report.commands import slide_commands
 from wsipsm.report.figures import histograms
@@ -33,13 +34,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class SlidePart:
-    """All that the page shows of one slide; `legend` holds class and CSS colour."""
+    """All that the page shows of one slide; legends hold names and CSS colours."""
 
     numbers: SlideNumbers
     overviews: list[Shown]
     details: list[Shown]
     plots: list[Shown]
     legend: list[tuple[str, str]]
+    artefact_legend: list[tuple[str, str]]
     scores: dict[str, ScoreTable]
     commands: dict[str, str]
 
@@ -81,10 +83,15 @@ class _Drawer:
         }
         return SlidePart(
             numbers=numbers,
-            overviews=list(self._overviews()),
+            overviews=list(self._overviews(numbers)),
             details=list(self._details()),
             plots=list(self._plots()),
             legend=self._legend(),
+            artefact_legend=[
+                (f"{name}: {number:,} tiles", _css(COLOURS[name]))
+                for name, number in numbers.artefacts.items()
+                if number
+            ],
             scores=scores,
             commands=slide_commands(self.slide, results=cohort.results),
         )
@@ -92,7 +99,7 @@ class _Drawer:
     def _path(self, model: str) -> Path:
         return self.slide.folder / model / "cells.parquet"
 
-    def _overviews(self) -> Iterator[Shown]:
+    def _overviews(self, numbers: SlideNumbers) -> Iterator[Shown]:
         name, image = self.slide.name, views.overview(self.tiles, self.size)
         outlined = pictures.with_tissue(
             image, self.tiles.tissue(), pictures.box_shares(self.tiles, self.box)
@@ -103,6 +110,13 @@ class _Drawer:
             "Green: outline of the tissue. Red: the detail below.",
             pictures.as_picture(outlined),
         )
+        if numbers.excluded or any(numbers.artefacts.values()):
+            yield Shown(
+                "Artefacts",
+                f"Overview of slide {name} with the tiles that show artefacts",
+                f"Tinted: tiles with artefacts. Crossed: excluded, {numbers.excluded:,} tiles.",
+                pictures.as_picture(with_artefacts(image, self.tiles)),
+            )
         if "activation.zarr" in self.slide.records:
             array, stride = self._activation()
             map_ = views.activation_overview(self.tiles, array, stride=stride, size=self.size)
@@ -192,9 +206,7 @@ class _Drawer:
         """Classes in their colours, from the cells or, before there are any, the pseudo masks."""
         masks = self.slide.records.get("pseudomasks.zarr", {}).get("classes", [])
         names = next(iter(self.classes.values()), masks)
-        return [
-            (name, "rgb({}, {}, {})".format(*pictures.colour_of(i))) for i, name in enumerate(names)
-        ]
+        return [(name, _css(pictures.colour_of(i))) for i, name in enumerate(names)]
 
     def _activation(self) -> tuple[views.Plane, int]:
         group = ngff.open_group(self.slide.folder / "activation.zarr")
@@ -205,3 +217,7 @@ class _Drawer:
         group = ngff.open_group(self.slide.folder / "pseudomasks.zarr")
         classes = len(self.slide.records["pseudomasks.zarr"]["classes"])
         return classes, views.plane(group, "labels/classes/0")
+
+
+def _css(colour: tuple[int, int, int]) -> str:
+    return "rgb({}, {}, {})".format(*colour)

@@ -8,15 +8,27 @@ surer, the larger, and last the one of the first tile. What is dropped because i
 cell that is not the same outline counts as *resolved*. A cell that no tile saw whole is *oversize*:
 the largest view of it is kept. A guest that overlaps nothing is kept: its owner's tile saw no
 cell there. Nothing is merged, and nothing depends on the order of tiles.
+
+Views that overlap, those that overlap them, and so on, are a group, and a group is decided
+without a look at any other. So a slide need not be in memory at once: a group is decided as soon
+as every view that can belong to it is there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from wsipsm.stitching.overlap import same_cell
+
+Bools = NDArray[np.bool_]
+Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -36,10 +48,24 @@ class Views:
     """
 
     polygons: NDArray[np.object_]
-    tiles: NDArray[np.int64]
-    owned: NDArray[np.bool_]
-    cut: NDArray[np.bool_]
+    tiles: Index
+    owned: Bools
+    cut: Bools
     scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, rows: Bools | Index) -> Views:
+        """Return some of the views, by mask or by position."""
+        return Views(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @staticmethod
+    def joined(several: Sequence[Views]) -> Views:
+        """One after the other."""
+        return Views(
+            *(np.concatenate([getattr(v, field.name) for v in several]) for field in fields(Views))
+        )
 
 
 @dataclass(frozen=True)
@@ -62,96 +88,110 @@ class Counts:
         Views of owned cells, equal to the kept outline.
     """
 
-    cells: int
-    owned: int
-    rescued: int
-    resolved: int
-    oversize: int
-    dropped: int
+    cells: int = 0
+    owned: int = 0
+    rescued: int = 0
+    resolved: int = 0
+    oversize: int = 0
+    dropped: int = 0
+
+    @classmethod
+    def of_kept(cls, owned: Bools, cut: Bools) -> Counts:
+        """Count kept views, bool (n,) each."""
+        cells, own = len(owned), int(owned.sum())
+        return cls(cells=cells, owned=own, rescued=cells - own, oversize=int(cut.sum()))
+
+    def __add__(self, other: Counts) -> Counts:
+        sums = (getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
+        return Counts(*sums)
 
 
-def resolve(views: Views, *, overlap: float) -> tuple[NDArray[np.bool_], Counts]:
-    """Which views to keep, bool (n,), and what was counted.
+def resolve(
+    views: Views, *, overlap: float, complete: Bools | None = None
+) -> tuple[Bools, Bools, Counts]:
+    """Decide which views to keep.
 
     Parameters
     ----------
     overlap
         Share of the smaller outline's area that makes two views one cell.
+    complete
+        bool (n,): every view that can overlap this one is among `views`. All, if absent.
+
+    Returns
+    -------
+    kept, decided
+        bool (n,): views to keep; views whose group is complete. Of a group that is not, none is
+        kept yet: call again with these and the missing views.
+    counts
+        Of the decided views.
 
     Notes
     -----
     Time and memory are linear in the number of views, through one spatial index.
     """
-    first, second, same = _conflicts(views, overlap)
-    kept = _keep_best(_ranks(views), first, second)
-    gone = ~kept
-    equal = np.zeros(len(kept), bool)
+    area = shapely.area(views.polygons)
+    first, second, same = _conflicts(views, area, overlap)
+    decided = np.ones(len(views), bool)
+    if complete is not None:
+        decided = _in_whole_groups(complete, first, second)
+        here = decided[first]
+        first, second, same = first[here], second[here], same[here]
+    kept = decided & _best(_ranks(views, area), first, second)
+    equal = np.zeros(len(views), bool)
     for a, b in ((first, second), (second, first)):
         equal[a[same & kept[b]]] = True
-    return kept, Counts(
-        cells=int(kept.sum()),
-        owned=int((kept & views.owned).sum()),
-        rescued=int((kept & ~views.owned).sum()),
-        resolved=int((gone & ~equal).sum()),
-        oversize=int((kept & views.cut).sum()),
-        dropped=int((gone & equal).sum()),
-    )
+    dropped, gone = int((equal & ~kept).sum()), int((decided & ~kept).sum())
+    counts = Counts.of_kept(views.owned[kept], views.cut[kept])
+    return kept, decided, counts + Counts(resolved=gone - dropped, dropped=dropped)
 
 
 def _conflicts(
-    views: Views, overlap: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Pairs of views of different tiles that are one cell, and whether the outlines are equal."""
-    tree = shapely.STRtree(views.polygons)
-    first, second = tree.query(views.polygons, predicate="intersects")
-    other = (first < second) & (views.tiles[first] != views.tiles[second])
-    first, second = first[other], second[other]
-    same = shapely.equals_exact(views.polygons[first], views.polygons[second])
-    area = shapely.area(views.polygons)
-    shared = np.ones(len(first))
-    shared[~same] = shapely.area(
-        shapely.intersection(views.polygons[first[~same]], views.polygons[second[~same]])
-    ) / np.maximum(np.minimum(area[first], area[second])[~same], 1e-9)
-    one = shared >= overlap
+    views: Views, area: NDArray[np.float64], overlap: float
+) -> tuple[Index, Index, Bools]:
+    """Pairs of views of different tiles that are one cell, and whether the outlines are equal.
+
+    The view of the lower tile is the first of a pair, so that sums do not depend on the order.
+    """
+    polygons = views.polygons
+    first, second = shapely.STRtree(polygons).query(polygons)
+    ordered = views.tiles[first] < views.tiles[second]
+    first, second = first[ordered], second[ordered]
+    one, same = same_cell(
+        polygons[first], polygons[second], (area[first], area[second]), overlap=overlap
+    )
     return first[one], second[one], same[one]
 
 
-def _ranks(views: Views) -> NDArray[np.int64]:
-    """Position of each view in the order from best to worst; no two are equal."""
-    area = shapely.area(views.polygons)
-    bounds = shapely.bounds(views.polygons).reshape(-1, 4)
+def _in_whole_groups(complete: Bools, first: Index, second: Index) -> Bools:
+    """Views whose group has none that is incomplete."""
+    links = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(complete),) * 2)
+    count, group = connected_components(links, directed=False)
+    whole = np.ones(count, bool)
+    whole[group[~complete]] = False
+    return np.asarray(whole[group])
+
+
+def _ranks(views: Views, area: NDArray[np.float64]) -> Index:
+    """Position of each view in the order from best to worst; only views of one tile may tie."""
     worth = np.where(views.cut, area, 0)  # of cut views, the largest comes first
-    order = np.lexsort(
-        (
-            bounds[:, 0],
-            bounds[:, 1],
-            views.tiles,
-            -area,
-            -views.scores,
-            ~views.owned,
-            -worth,
-            views.cut,
-        )
-    )
+    order = np.lexsort((views.tiles, -area, -views.scores, ~views.owned, -worth, views.cut))
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
     return ranks
 
 
-def _keep_best(
-    ranks: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def _best(ranks: Index, first: Index, second: Index) -> Bools:
     """Greedy suppression in the order of ranks, in rounds over all conflicts at once."""
-    undecided = np.ones(len(ranks), bool)
-    kept = np.zeros(len(ranks), bool)
-    while undecided.any():
-        live = undecided[first] & undecided[second]
-        first, second = first[live], second[live]
-        beaten = np.where(ranks[first] < ranks[second], second, first)
+    ahead = ranks[first] < ranks[second]
+    better, worse = np.where(ahead, first, second), np.where(ahead, second, first)
+    kept = np.ones(len(ranks), bool)
+    undecided = kept.copy()
+    while len(better):
         best = undecided.copy()
-        best[beaten] = False
-        kept |= best
-        undecided &= ~best
-        undecided[second[best[first]]] = False
-        undecided[first[best[second]]] = False
+        best[worse] = False
+        beaten = worse[best[better]]
+        kept[beaten] = undecided[beaten] = False
+        live = undecided[better] & undecided[worse]
+        better, worse = better[live], worse[live]
     return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsipsm import compute
-from wsipsm.config import Stain, Tiling
+from wsipsm.config import Codec, Stain, Tiling
 from wsipsm.errors import DataError
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, fingerprint, making, write_record
 from wsipsm.io.slide import Slide, open_slide
-from wsipsm.io.tiles import WHITE
-from wsipsm.tiling.tissue import tissue_mask, tissue_share
+from wsipsm.io.source import unreadable
+from wsipsm.io.tiles import ARTEFACTS, WHITE
+from wsipsm.tiling.artefacts import find_artefacts, focus, left_out
+from wsipsm.tiling.tissue import mask_share, tissue_mask
 from wsipsm.types import Region, TileGrid
 
 OVERVIEW_PX, OVERVIEW_MPP = 2048, 2.0
 SMALLEST_SHARD_PX = 64
+BLUR, UNREADABLE = SEEN_IN_TILES = ("artefacts/blur", "unreadable")
 
 
 def tile(
@@ -59,11 +63,25 @@ def tile(
         provenance = Provenance("tile", known, inputs)
         with making(target, provenance) as partial:
             grid = TileGrid(*source.size_at(settings.mpp), settings.tile_px, settings.shard_tiles)
-            group = zarr.open_group(str(partial.path), mode="a", zarr_format=3)
-            written = _write_index(group, source, grid, settings)
-            levels = _create_levels(group, grid)
-            write = _WriteShard(slide, slide_mpp, settings.mpp, grid, written, levels, partial)
-            compute.run_each(write, write.todo(), workers=workers, label="tile")
+            group = ngff.open_group(partial.path, "a")
+            tissue = _write_index(group, source, grid, settings)
+            scores = {name: _scores(group, name, grid) for name in SEEN_IN_TILES}
+            levels = _create_levels(group, grid, settings.codec)
+            write = _WriteShard(
+                slide=slide,
+                slide_mpp=slide_mpp,
+                fingerprint=inputs["slide"],
+                mpp=settings.mpp,
+                grid=grid,
+                tissue=tissue,
+                levels=levels,
+                scores=scores,
+                partial=partial,
+            )
+            compute.run_each(
+                write, write.todo(), workers=workers, label="tile", cost=write.megapixels, unit="MP"
+            )
+            lost = _judge(group, tissue, slide, settings)
             image = ngff.multiscales(name, axes="cyx", mpp=settings.mpp, levels=len(levels))
             group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
             write_record(
@@ -74,7 +92,9 @@ def tile(
                 scale=settings.mpp / source.mpp,
                 tile_px=settings.tile_px,
                 shard_tiles=settings.shard_tiles,
+                unreadable_share=lost,
             )
+    _opened.cache_clear()
 
 
 def _facts(source: Slide, path: Path, *, name: str, stain: Stain) -> dict[str, Any]:
@@ -95,29 +115,76 @@ def _facts(source: Slide, path: Path, *, name: str, stain: Stain) -> dict[str, A
 def _write_index(
     group: zarr.Group, source: Slide, grid: TileGrid, settings: Tiling
 ) -> NDArray[np.bool_]:
-    """Write overview, tissue mask and tile index; returns the tiles to write, (rows, cols)."""
+    """Write overview, masks and what they say of each tile; returns tiles with tissue."""
     longest_um = max(source.height_px, source.width_px) * source.mpp
     mpp = max(OVERVIEW_MPP, longest_um / OVERVIEW_PX)
-    height, width = source.size_at(mpp)
-    overview = source.read(Region(0, 0, height, width), mpp=mpp)
+    whole = Region(0, 0, *source.size_at(mpp))
+    overview = source.read(whole, mpp=mpp)
+    lost = source.unreadable_share(whole, mpp=mpp)
+    if lost > settings.max_unreadable_share:
+        raise unreadable(source.path, source.unreadable_reason, share=lost)
     mask = tissue_mask(overview, mpp=mpp, min_area_um2=settings.min_tissue_um2)
-    share = tissue_share(mask, grid)
-    kept = share >= max(settings.min_tissue_share, 1e-6)
-    if not kept.any():
+    share = mask_share(mask, grid)
+    tissue = share >= max(settings.min_tissue_share, 1e-6)
+    if not tissue.any():
         raise DataError(
             f"{source.path}: no tissue found; check the slide, or lower tiling.min_tissue_share"
         )
+    artefacts = find_artefacts(overview, mpp=mpp, tissue=mask)
     _put(group, "overview", overview)
     _put(group, "tissue_share", share)
-    _put(group, "kept", kept.astype(np.uint8))
+    _put_masks(group, {"tissue": mask, **artefacts}, mpp)
+    for name, found in artefacts.items():
+        _put(group, f"artefacts/{name}", mask_share(found, grid))
+    return tissue
+
+
+def _put_masks(group: zarr.Group, masks: dict[str, NDArray[np.bool_]], mpp: float) -> None:
     labels = group.require_group("labels")
-    labels.attrs["ome"] = {"version": "0.5", "labels": ["tissue"]}
-    tissue = labels.require_group("tissue")
-    _put(tissue, "0", mask.astype(np.uint8))
-    scales = ngff.multiscales("tissue", axes="yx", mpp=mpp, levels=1)
-    tissue.attrs["ome"] = {"version": "0.5", "multiscales": [scales], "image-label": {}}
-    # tiles beside tissue are written too, so that a halo shows what is there
-    return np.asarray(ndimage.binary_dilation(kept, np.ones((3, 3), bool)))
+    labels.attrs["ome"] = {"version": "0.5", "labels": list(masks)}
+    for name, mask in masks.items():
+        label = labels.require_group(name)
+        _put(label, "0", mask.astype(np.uint8))
+        scales = ngff.multiscales(name, axes="yx", mpp=mpp, levels=1)
+        label.attrs["ome"] = {"version": "0.5", "multiscales": [scales], "image-label": {}}
+
+
+def _scores(group: zarr.Group, name: str, grid: TileGrid) -> zarr.Array[Any]:
+    """Array float32 (rows, cols) whose chunks belong to the writers of shards."""
+    if name in group:
+        found = group[name]
+        assert isinstance(found, zarr.Array)
+        return found
+    return group.create_array(
+        name,
+        shape=(grid.rows, grid.cols),
+        chunks=(grid.shard_tiles, grid.shard_tiles),
+        dtype="float32",
+        dimension_names=("y", "x"),
+    )
+
+
+def _judge(group: zarr.Group, tissue: NDArray[np.bool_], slide: Path, settings: Tiling) -> float:
+    """Write which tiles are kept and which are left out; returns the share that was unreadable."""
+    lost = float(np.asarray(group["unreadable"])[tissue].mean())
+    if lost > settings.max_unreadable_share:
+        raise unreadable(slide, "damaged or missing pixels", share=lost)
+    scores = {name: np.asarray(group[f"artefacts/{name}"]) for name in ARTEFACTS}
+    spoilt = left_out(
+        scores,
+        exclude=settings.exclude,
+        max_share=settings.max_artefact_share,
+        min_focus=settings.min_focus,
+    )
+    if spoilt[tissue].all():
+        worst = max(settings.exclude, key=lambda name: float(scores[name][tissue].mean()))
+        raise DataError(
+            f"{slide}: no tile without artefacts, most of all {worst}; look at the slide, "
+            f"or take {worst} out of tiling.exclude"
+        )
+    _put(group, "kept", (tissue & ~spoilt).astype(np.uint8))
+    _put(group, "excluded", (tissue & spoilt).astype(np.uint8))
+    return lost
 
 
 def _put(group: zarr.Group, name: str, data: NDArray[Any]) -> None:
@@ -136,7 +203,7 @@ def _pyramid_levels(grid: TileGrid) -> int:
     return levels
 
 
-def _create_levels(group: zarr.Group, grid: TileGrid) -> list[zarr.Array[Any]]:
+def _create_levels(group: zarr.Group, grid: TileGrid, codec: Codec) -> list[zarr.Array[Any]]:
     levels = []
     for level in range(_pyramid_levels(grid)):
         shape = (3, -(-grid.height_px // 2**level), -(-grid.width_px // 2**level))
@@ -150,22 +217,36 @@ def _create_levels(group: zarr.Group, grid: TileGrid) -> list[zarr.Array[Any]]:
                 shard_px=shard_px,
                 dtype="uint8",
                 fill=WHITE,
+                codec=codec,
             )
         )
     return levels
 
 
-@dataclass(frozen=True)
+@functools.lru_cache(maxsize=1)
+def _opened(slide: Path, mpp: float | None, _fingerprint: str) -> Slide:
+    """Keep a slide open, until its content changes, between the shards that one process writes."""
+    return open_slide(slide, mpp=mpp)
+
+
+@dataclass(frozen=True, kw_only=True)
 class _WriteShard:
     """Writes one shard of every level; runs on a worker."""
 
     slide: Path
     slide_mpp: float | None
+    fingerprint: str
     mpp: float
     grid: TileGrid
-    written: NDArray[np.bool_]
+    tissue: NDArray[np.bool_]
     levels: list[zarr.Array[Any]]
+    scores: dict[str, zarr.Array[Any]]
     partial: Partial
+
+    @functools.cached_property
+    def written(self) -> NDArray[np.bool_]:
+        """Tiles with tissue and those beside them, so that a halo shows what is there."""
+        return np.asarray(ndimage.binary_dilation(self.tissue, np.ones((3, 3), bool)))
 
     def todo(self) -> list[tuple[int, int]]:
         """Shards that hold a tile to write and are not on disk yet."""
@@ -176,15 +257,38 @@ class _WriteShard:
             and not self.partial.done(*shard)
         ]
 
+    def megapixels(self, shard: tuple[int, int]) -> float:
+        """Size of a shard, millions of pixels."""
+        region = self.grid.shard(*shard)
+        return region.height * region.width / 1e6
+
     def __call__(self, shard: tuple[int, int]) -> None:
         region = self.grid.shard(*shard)
-        with open_slide(self.slide, mpp=self.slide_mpp) as source:
-            pixels = source.read(region, mpp=self.mpp)
+        source = _opened(self.slide, self.slide_mpp, self.fingerprint)
+        pixels = source.read(region, mpp=self.mpp)
+        self._write_scores(shard, source, pixels)
         for tile in self.grid.tiles_of_shard(*shard):
             if not self.written[tile]:
                 where = self.grid.tile(*tile).within(region)
                 pixels[(slice(None), *where.slices)] = WHITE
         for level, array in enumerate(self.levels):
             ngff.write_shard(array, region.scaled_down(2**level), pixels)
-            pixels = ngff.halve(pixels)
+            if level + 1 < len(self.levels):
+                pixels = ngff.halve(pixels)
         self.partial.finish(*shard)
+
+    def _write_scores(
+        self, shard: tuple[int, int], source: Slide, pixels: NDArray[np.uint8]
+    ) -> None:
+        """Write what only the pixels tell: blur, and what could not be read."""
+        region, side = self.grid.shard(*shard), self.grid.shard_tiles
+        block = tuple(slice(at * side, (at + 1) * side) for at in shard)
+        blur, lost = (np.zeros_like(self.tissue[block], np.float32) for _ in range(2))
+        for row, col in self.grid.tiles_of_shard(*shard):
+            if self.tissue[row, col]:
+                tile = self.grid.tile(row, col)
+                seen = pixels[(slice(None), *tile.within(region).slices)]
+                blur[row % side, col % side] = 1 - focus(seen, mpp=self.mpp)
+                lost[row % side, col % side] = source.unreadable_share(tile, mpp=self.mpp)
+        self.scores[BLUR][block] = blur
+        self.scores[UNREADABLE][block] = lost

@@ -9,14 +9,12 @@ from skimage.filters import threshold_otsu
 from skimage.morphology import remove_small_holes, remove_small_objects
 
 from wsipsm.models.stain import optical_density
+from wsipsm.tiling.artefacts import ink
 from wsipsm.types import TileGrid
 
-CHROMA_FLOOR, CHROMA_CEILING = 0.04, 0.10
+CHROMA_FLOOR, CHROMA_CEILING = 0.03, 0.06
 """Otsu's threshold is held between these, so that a blank slide stays blank and a slide
 without glass stays whole."""
-
-INK_RATIO, INK_DENSITY = 1.15, 0.25
-"""Blue, green and black ink absorb red more than green; haematoxylin, eosin and DAB do not."""
 
 
 def tissue_mask(
@@ -36,7 +34,7 @@ def tissue_mask(
     density = ndimage.gaussian_filter(optical_density(overview), (0, 4 / mpp, 4 / mpp))
     chroma = density.max(axis=0) - density.min(axis=0)
     threshold = np.clip(_otsu(chroma), CHROMA_FLOOR, CHROMA_CEILING)
-    mask = (chroma > threshold) & ~ndimage.binary_dilation(_ink(density), iterations=2)
+    mask = (chroma > threshold) & ~ndimage.binary_dilation(ink(density, mpp=mpp), iterations=2)
     area_px = max(1, round(min_area_um2 / mpp**2))
     mask = remove_small_holes(mask, max_size=5 * area_px)
     return np.asarray(remove_small_objects(mask, max_size=area_px), bool)
@@ -46,13 +44,8 @@ def _otsu(values: NDArray[np.float32]) -> float:
     return float(threshold_otsu(values)) if np.ptp(values) > 0 else 0.0
 
 
-def _ink(density: NDArray[np.float32]) -> NDArray[np.bool_]:
-    red, green, _ = density
-    return np.asarray((red > INK_RATIO * green) & (red > INK_DENSITY))
-
-
-def tissue_share(mask: NDArray[np.bool_], grid: TileGrid) -> NDArray[np.float32]:
-    """Share of tissue in every tile, float32 (rows, cols), from a mask of the whole slide."""
+def mask_share(mask: NDArray[np.bool_], grid: TileGrid) -> NDArray[np.float32]:
+    """Share of a mask of the whole slide in every tile, float32 (rows, cols)."""
     share = np.zeros((grid.rows, grid.cols), np.float32)
     per_y, per_x = mask.shape[0] / grid.height_px, mask.shape[1] / grid.width_px
     for row, col in np.ndindex(share.shape):

@@ -1,13 +1,15 @@
-"""Stage 5: train the downstream network on the pseudo masks of the cohort."""
+"""Stage 5: train the downstream network on pseudo masks, and on annotated fields where given."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import zarr
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,14 +25,17 @@ from wsipsm.learning.dataset import Sampler
 from wsipsm.learning.loop import Plan, fit
 from wsipsm.models.input import to_input
 from wsipsm.models.segmenter import MODELS
+from wsipsm.training.fields import Fields
 from wsipsm.training.targets import IGNORE, make_targets
 from wsipsm.types import Region
 
 DISK_UM = 0.5
 
+Slide = tuple[Path, Path] | tuple[Path, Path, str]
+
 
 def train(
-    slides: list[tuple[Path, Path]],
+    slides: Sequence[Slide],
     target: Path,
     *,
     model: str,
@@ -43,18 +48,22 @@ def train(
     Parameters
     ----------
     slides
-        `tiles.zarr` and `pseudomasks.zarr` of every slide; quarantined ones are left out.
+        `tiles.zarr` and `pseudomasks.zarr` of every slide, and the GeoJSON of its annotated
+        fields, or "-" for none; quarantined slides are left out.
     target
         The checkpoint, such as `unet.pt`.
 
     Raises
     ------
     DataError
-        No slide is left, slides differ in their classes, or the training diverged.
+        No slide is left, slides differ in their classes, annotations cannot be used, or the
+        training diverged.
     """
-    masked = [_Masked(*pair) for pair in slides if _usable(pair[1])]
+    masked = [_Masked(*slide) for slide in slides if _usable(slide[1])]
     classes = _common_classes(masked)
-    ids = {f"{slide.tiles.slide}": slide.id for slide in masked}
+    annotated = {slide.tiles.slide: slide.fields for slide in masked if slide.fields}
+    ids = {slide.tiles.slide: slide.id for slide in masked}
+    ids |= {f"{name}: {fields.path.name}": fields.digest for name, fields in annotated.items()}
     provenance = Provenance("train", {**settings.model_dump(), "model": model, "seed": seed}, ids)
     with making(target, provenance) as partial:
         device = compute.device()
@@ -75,6 +84,7 @@ def train(
             "model": model,
             "architecture": network.architecture,
             "classes": classes,
+            "annotations": {name: fields.facts for name, fields in annotated.items()},
             "curve": curve,
         }
         save_checkpoint(partial.path, network.state_dict(), record)
@@ -99,9 +109,9 @@ def _usable(product: Path) -> bool:
 
 
 class _Masked:
-    """A slide with its pseudo masks, open for reading."""
+    """A slide with its pseudo masks and annotated fields, open for reading."""
 
-    def __init__(self, tiles: Path, pseudomasks: Path) -> None:
+    def __init__(self, tiles: Path, pseudomasks: Path, annotations: str = "-") -> None:
         self.tiles: Tiles = open_tiles(tiles)
         record = read_record(pseudomasks)
         self.id = record["provenance"]["id"]
@@ -109,14 +119,17 @@ class _Masked:
         labels = ngff.open_group(pseudomasks)["labels"]
         assert isinstance(labels, zarr.Group)
         self._arrays: list[Any] = [labels["classes/0"], labels["instances/0"]]
+        drawn = Path(annotations) if annotations != "-" else None
+        self.fields = Fields(drawn, self.tiles, self.classes) if drawn else None
 
-    def labels(self, region: Region) -> tuple[Any, Any]:
-        """Classes (255 outside the slide) and instances (0 outside) of a region."""
-        classes, instances = self._arrays
-        return (
-            ngff.read_padded(classes, region, fill=IGNORE),
-            ngff.read_padded(instances, region, fill=0),
-        )
+    def labels(self, region: Region) -> NDArray[np.float64]:
+        """Classes (255 outside the slide), instances (0 outside), and where they are annotated."""
+        classes = ngff.read_padded(self._arrays[0], region, fill=IGNORE)
+        instances = ngff.read_padded(self._arrays[1], region, fill=0)
+        known = np.zeros(classes.shape, bool)
+        if self.fields:
+            classes, instances, known = self.fields.lay_over(region, classes, instances)
+        return np.stack([classes, instances, known]).astype(np.float64)
 
 
 def _common_classes(masked: list[_Masked]) -> list[str]:
@@ -138,23 +151,37 @@ class _Samples:
     def __init__(self, masked: list[_Masked], *, settings: Training, seed: int) -> None:
         self.masked, self.side_px = masked, settings.tile_px
         self.sampler = Sampler(tuple(slide.tiles for slide in masked), seed)
+        self.annotated = [number for number, slide in enumerate(masked) if slide.fields]
+        self.share = settings.annotated_share if self.annotated else 0
 
     def __call__(self, step: int, index: int) -> tuple[Tensor, ...]:
         rng = self.sampler.generator(step, index)
-        number, region = self.sampler.draw(rng, side_px=REACH * self.side_px)
+        number, region = self._draw(rng)
         slide = self.masked[number]
         image = torch.from_numpy(slide.tiles.read(region)).float()
-        labels = torch.from_numpy(np.stack(slide.labels(region)).astype(np.float64))
+        labels = torch.from_numpy(slide.labels(region))
         image, labels = turn(rng, image, labels, side_px=self.side_px)
         stained = restain(rng, image.round().byte().numpy())
-        turned = labels.numpy().astype(np.int64)
-        targets = make_targets(turned[0], turned[1], disk_px=DISK_UM / slide.tiles.mpp)
+        classes, instances, known = labels.numpy().astype(np.int64)
+        targets = make_targets(classes, instances, disk_px=DISK_UM / slide.tiles.mpp)
+        # a Voronoi border is a guess of where cells part, and annotations say it
+        voronoi = np.where(known, IGNORE, targets.voronoi)
         return (
             roughen(rng, to_input(stained[None])[0]),
             torch.from_numpy(targets.classes),
-            torch.from_numpy(targets.voronoi),
+            torch.from_numpy(voronoi),
             torch.from_numpy(targets.distance),
         )
+
+    def _draw(self, rng: np.random.Generator) -> tuple[int, Region]:
+        """Index of a slide and a region of it, in the wanted share around an annotated place."""
+        side_px = REACH * self.side_px
+        if self.share and rng.random() < self.share:
+            number = self.annotated[int(rng.integers(len(self.annotated)))]
+            fields = self.masked[number].fields
+            assert fields is not None
+            return number, self.sampler.around(number, *fields.draw(rng), side_px=side_px)
+        return self.sampler.draw(rng, side_px=side_px)
 
 
 class _Loss:

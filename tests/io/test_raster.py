@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import label
 
-from wsipsm.evaluation.raster import fill_polygons
+from wsipsm.io.raster import fill_polygons
 from wsipsm.types import Region
 
-from .conftest import outline_of
+from ..evaluation.conftest import outline_of
 
 WHOLE = Region(0, 0, 40, 50)
 

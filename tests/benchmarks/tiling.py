@@ -1,0 +1,252 @@
+"""Time `wsipsm tile` beside OpenSlide, tiatoolbox and the floor on one JPEG slide; or its memory.
+
+python -m tests.benchmarks.tiling speed     the table of docs/performance.md
+python -m tests.benchmarks.tiling memory    peak memory of a small and a large slide
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import imagecodecs
+import numpy as np
+import openslide
+import tifffile
+import zarr
+from numpy.typing import NDArray
+
+from tests.benchmarks.slides import MPP, TILE_PX, large_slide
+from wsipsm import compute
+from wsipsm.config import Tiling
+from wsipsm.io import ngff
+from wsipsm.io.tiles import WHITE, Tiles, open_tiles
+from wsipsm.tiling.tile import tile
+from wsipsm.types import Region
+
+SETTINGS = Tiling(mpp=MPP)
+OURS = "`wsipsm tile`"
+
+T = TypeVar("T")
+Shard = tuple[int, int]
+Level = zarr.Array[Any]
+Peer = Callable[[Path, Path, Tiles, int], None]
+
+
+def wsipsm_tile(slide: Path, target: Path, workers: int) -> Tiles:
+    """Run the whole stage: masks, artefacts, tiles, pyramid."""
+    tile(slide, target, settings=SETTINGS, workers=workers)
+    return open_tiles(target)
+
+
+def openslide_regions(slide: Path, target: Path, tiles: Tiles, workers: int) -> None:
+    """Read the same shards by `read_region`, and write them into a store of the same kind."""
+    source = openslide.OpenSlide(slide)
+    levels = _levels(target, tiles)
+
+    def write(shard: Shard) -> None:
+        region = tiles.grid.shard(*shard)
+        image = source.read_region((region.x, region.y), 0, (region.width, region.height))
+        pixels = np.asarray(image)[..., :3].transpose(2, 0, 1)
+        _write(levels, region, np.ascontiguousarray(pixels))
+
+    _each(write, _shards(tiles), workers)
+
+
+def tiatoolbox_extractor(slide: Path, target: Path, tiles: Tiles, workers: int) -> None:
+    """Cut the same tiles with the sliding-window extractor, a part of them in each thread."""
+    from tiatoolbox.tools.patchextraction import SlidingWindowPatchExtractor
+    from tiatoolbox.wsicore.wsireader import WSIReader
+
+    levels = _levels(target, tiles)
+
+    def write(shard: Shard) -> None:
+        region = tiles.grid.shard(*shard)
+        extractor = SlidingWindowPatchExtractor(
+            WSIReader.open(slide), (TILE_PX, TILE_PX), resolution=0, units="level"
+        )
+        places = extractor.coordinate_list
+        inside = (places[:, 0] >= region.x) & (places[:, 0] < region.x + region.width)
+        inside &= (places[:, 1] >= region.y) & (places[:, 1] < region.y + region.height)
+        pixels = np.full((3, region.height, region.width), WHITE, np.uint8)
+        for index in np.flatnonzero(inside):
+            x, y = places[index][:2]
+            where = Region(int(y), int(x), TILE_PX, TILE_PX).within(region)
+            target_tile = pixels[(slice(None), *where.slices)]
+            cut = np.moveaxis(extractor[int(index)], 2, 0)
+            target_tile[:] = cut[:, : target_tile.shape[1], : target_tile.shape[2]]
+        _write(levels, region, pixels)
+
+    _each(write, _shards(tiles), workers)
+
+
+def floor(slide: Path, _target: Path, tiles: Tiles, workers: int) -> None:
+    """Decode the JPEG tiles of the same shards and compress their bytes, nothing else."""
+    _squeeze(slide, tiles, workers, lambda _shard, _tiles: None)
+
+
+def floor_on_disk(slide: Path, target: Path, tiles: Tiles, workers: int) -> None:
+    """Do what the floor does, and write what is compressed to a file a shard."""
+    target.mkdir(exist_ok=True)
+
+    def write(shard: Shard, squeezed: list[bytes]) -> None:
+        with (target / f"{shard[0]}_{shard[1]}").open("wb") as file:
+            file.writelines(squeezed)
+
+    _squeeze(slide, tiles, workers, write)
+
+
+def _squeeze(
+    slide: Path, tiles: Tiles, workers: int, write: Callable[[Shard, list[bytes]], None]
+) -> None:
+    with tifffile.TiffFile(slide) as file:
+        page = file.pages.first
+        columns = -(-page.imagewidth // TILE_PX)
+        handle = os.open(slide, os.O_RDONLY)
+
+        def squeeze(shard: Shard) -> None:
+            squeezed = []
+            for row, col in tiles.grid.tiles_of_shard(*shard):
+                index = row * columns + col
+                data = os.pread(handle, page.databytecounts[index], page.dataoffsets[index])
+                pixels = imagecodecs.jpeg8_decode(data)
+                squeezed.append(imagecodecs.zstd_encode(pixels, level=1))
+            write(shard, squeezed)
+
+        _each(squeeze, _shards(tiles), workers)
+        os.close(handle)
+
+
+def _levels(target: Path, tiles: Tiles) -> list[Level]:
+    """Empty arrays like those of the stage, in a store of their own."""
+    group, grid = ngff.open_group(target, "w"), tiles.grid
+    names = sorted(name for name in ngff.open_group(tiles.path) if name.isdigit())
+    return [
+        ngff.create_array(
+            group,
+            name,
+            shape=(3, -(-grid.height_px // 2**level), -(-grid.width_px // 2**level)),
+            chunk_px=min(grid.tile_px, grid.shard_px >> level),
+            shard_px=grid.shard_px >> level,
+            dtype="uint8",
+            fill=WHITE,
+        )
+        for level, name in enumerate(names)
+    ]
+
+
+def _write(levels: list[Level], region: Region, pixels: NDArray[np.uint8]) -> None:
+    for level, array in enumerate(levels):
+        ngff.write_shard(array, region.scaled_down(2**level), pixels)
+        pixels = ngff.halve(pixels)
+
+
+def _shards(tiles: Tiles) -> list[Shard]:
+    """Shards that the stage wrote: those of which a file exists."""
+    root = tiles.path / "0" / "c" / "0"
+    return [(row, col) for row, col in tiles.grid.shards() if (root / f"{row}/{col}").exists()]
+
+
+def _each(work: Callable[[Shard], None], shards: list[Shard], workers: int) -> None:
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, shards))
+
+
+def speed(folder: Path, *, size_px: int, rounds: int, workers: int) -> None:
+    """Print the table: the best of some rounds, in which each takes its turn."""
+    slide = large_slide(folder, size_px=size_px)
+    peers: dict[str, Peer] = {
+        "floor: decoding and zstd": floor,
+        "floor, written to disk": floor_on_disk,
+        "OpenSlide `read_region`": openslide_regions,
+        "tiatoolbox extractor": tiatoolbox_extractor,
+    }
+    times: dict[str, list[tuple[float, float]]] = {}
+    for turn in range(rounds):
+        shutil.rmtree(folder / "ours.zarr", ignore_errors=True)
+        tiles = _timed(times, OURS, partial(wsipsm_tile, slide, folder / "ours.zarr", workers))
+        for name, peer in peers.items():
+            if turn == 0 or peer is not tiatoolbox_extractor:  # it is long
+                shutil.rmtree(folder / "peer", ignore_errors=True)
+                _timed(times, name, partial(peer, slide, folder / "peer", tiles, workers))
+    regions = [tiles.grid.shard(*shard) for shard in _shards(tiles)]
+    pixels = sum(region.height * region.width for region in regions) / 1e6
+    wall, cpu = (min(pair[at] for pair in times[OURS]) for at in (0, 1))
+    print(f"{size_px} px, {pixels:.0f} MP in shards with tissue, {workers} threads\n")
+    print("| what | s | CPU s | MP/s | of wsipsm's time | of its CPU time |")
+    print("| --- | --: | --: | --: | --: | --: |")
+    for name, found in times.items():
+        best = [min(pair[at] for pair in found) for at in (0, 1)]
+        row = f"{best[0]:.1f} | {best[1]:.1f} | {pixels / best[0]:.0f} "
+        print(f"| {name} | {row}| {best[0] / wall:.2f} | {best[1] / cpu:.2f} |")
+
+
+def _timed(times: dict[str, list[tuple[float, float]]], name: str, work: Callable[[], T]) -> T:
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    times.setdefault(name, []).append((time.perf_counter() - wall, time.process_time() - cpu))
+    return result
+
+
+def memory(folder: Path, *, sizes_px: list[int], workers: int) -> None:
+    """Print the peak memory of `wsipsm tile` on slides of several sizes."""
+    first = 0.0
+    print("| size, px | peak memory, MB | of the first |\n| --- | --- | --- |")
+    for size_px in sizes_px:
+        slide = large_slide(folder, size_px=size_px)
+        command = [
+            sys.executable,
+            __file__,
+            "one",
+            str(slide),
+            str(folder / "m.zarr"),
+            str(workers),
+        ]
+        shutil.rmtree(folder / "m.zarr", ignore_errors=True)
+        peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        first = first or peak
+        print(f"| {size_px} | {peak:.0f} | {peak / first:.2f} |")
+
+
+def main() -> None:
+    """Run one of the benchmarks."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("what", choices=["speed", "memory", "one"])
+    parser.add_argument("rest", nargs="*")
+    parser.add_argument("--size-px", type=int, default=20_000)
+    parser.add_argument("--large-px", type=int, default=60_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="keep the slides here")
+    chosen = parser.parse_args()
+    workers = compute.allotted_cores()
+    compute.keep_memory()
+    if chosen.what == "one":
+        slide, target, threads = chosen.rest
+        wsipsm_tile(Path(slide), Path(target), int(threads))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+        return
+    with tempfile.TemporaryDirectory() as private:
+        folder = chosen.folder or Path(private)
+        folder.mkdir(exist_ok=True)
+        if chosen.what == "speed":
+            speed(folder, size_px=chosen.size_px, rounds=chosen.rounds, workers=workers)
+        else:
+            memory(folder, sizes_px=[chosen.size_px, chosen.large_px], workers=workers)
+
+
+if __name__ == "__main__":
+    compute.one_thread_each()
+    main()

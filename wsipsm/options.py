@@ -1,0 +1,86 @@
+"""What the commands share: options made from settings, errors as exit codes, quarantine."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_origin
+
+import click
+
+from wsipsm import config
+from wsipsm.errors import DataError, WsipsmError
+
+EXISTING = click.Path(exists=True, path_type=Path)
+TARGET = click.Path(path_type=Path)
+
+target = click.argument("target", type=TARGET)
+workers = click.option(
+    "--workers", type=click.IntRange(1), help="Parallel workers. [default: the allotted cores]"
+)
+seed = click.option("--seed", default=0, show_default=True, help="Seed of every draw by chance.")
+quarantine = click.option(
+    "--quarantine", is_flag=True, help="Set a bad slide aside in TARGET, and exit with 0."
+)
+
+
+def settings(section: type[config.Section]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add one option for each field of `section`; the command gets them as `settings`."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(**values: Any) -> Any:
+            given = {name: values.pop(name) for name in section.model_fields}
+            chosen = {name: _several(v) for name, v in given.items() if v not in (None, ())}
+            where = f"wsipsm {click.get_current_context().info_name}"
+            return function(settings=config.parse(section, chosen, where=where), **values)
+
+        for name, field in reversed(section.model_fields.items()):
+            default = field.get_default()
+            shown = " ".join(default) if isinstance(default, tuple) else default
+            command = click.option(
+                f"--{name.replace('_', '-')}",
+                name,
+                multiple=get_origin(field.annotation) is tuple,
+                help=f"{(field.description or '').capitalize()}. [default: {shown}]",
+            )(command)
+        return command
+
+    return decorate
+
+
+def _several(value: Any) -> Any:
+    """Values of a repeated option; one empty value (`--controls ""`) stands for none at all."""
+    return tuple(filter(None, value)) if isinstance(value, tuple) else value
+
+
+class Group(click.Group):
+    """Sub-commands in the order of the stages; our errors become one sentence and a code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names of the commands, in the order of their definition."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; print an error of ours as one sentence and exit with its code."""
+        try:
+            return super().invoke(ctx)
+        except WsipsmError as error:
+            click.echo(f"wsipsm: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+def set_aside(product: Path, *, wanted: bool, work: Callable[[], object]) -> None:
+    """Do `work`; where data are bad and it is `wanted`, quarantine `product` instead of failing."""
+    try:
+        work()
+    except DataError as error:
+        if not wanted:
+            raise
+        from wsipsm.io.product import quarantine as write_quarantined
+
+        stage = click.get_current_context().info_name or ""
+        write_quarantined(product, stage=stage, reason=str(error))
+        click.echo(f"wsipsm: quarantined: {error}", err=True)
