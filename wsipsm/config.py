@@ -59,7 +59,7 @@ class Pretraining(Section):
 
     backbone: str = Field("resnet18", description="timm network; the paper: res2net101_26w_4s")
     proxy: Proxy = Field("stain", description="self-supervised task; the paper: similarity")
-    steps: int = Field(25, ge=0, description="training steps")
+    steps: int = Field(60, ge=0, description="training steps")
     batch: int = Field(8, ge=1, description="tiles in a step")
     tile_px: int = Field(128, ge=64, multiple_of=32, description="side of a training tile")
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of Adam")
@@ -130,9 +130,18 @@ class Training(Section):
 class Inference(Section):
     """Stage 6: model to cells of every tile."""
 
-    halo_um: float = Field(12, ge=0, description="border read around a tile, microns")
+    halo_um: float = Field(
+        24,
+        ge=0,
+        description="border read around a tile, microns; 100 px or more: tiles do not show",
+    )
     batch: int = Field(4, ge=1, description="tiles in a batch")
-    foreground: float = Field(0.4, gt=0, lt=1, description="least foreground probability")
+    foreground: float = Field(
+        0,
+        ge=0,
+        lt=1,
+        description="least foreground probability; 0: that which the training found to fit",
+    )
     seed_height: float = Field(
         0.1, ge=0, le=1, description="least rise of a peak of the distance map over its saddle"
     )

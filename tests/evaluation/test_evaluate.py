@@ -3,18 +3,21 @@
 import hashlib
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from skimage.io import imread, imsave
-from skimage.measure import label
+from skimage.measure import label, regionprops
 from skimage.segmentation import expand_labels
 
 from wsipsm.config import Evaluation, Tiling
 from wsipsm.errors import DataError, SettingsError
 from wsipsm.evaluation.evaluate import evaluate
 from wsipsm.evaluation.metrics import METRICS, score_labels
+from wsipsm.io import ngff
 from wsipsm.io.checkpoint import save_checkpoint
 from wsipsm.io.product import Provenance, quarantine
 from wsipsm.tiling.tile import tile
@@ -122,6 +125,21 @@ def test_two_cells_on_one_nucleus_are_one_too_many(example, truth, tmp_path):
     counts = result["counts"]["drawn"]["unet"]
     assert counts["found"] == counts["true"] + 10
     assert result["slides"]["drawn"]["unet"]["precision"] < 1
+
+
+def test_what_an_artefact_excludes_is_not_scored(example, truth, tmp_path):
+    tiles = tmp_path / "tiles.zarr"
+    shutil.copytree(example.tiles, tiles)
+    group = ngff.open_group(tiles, "a")
+    excluded = np.zeros(group["kept"].shape, np.uint8)
+    excluded[0, 1] = 1
+    group["excluded"][:] = excluded
+    slide = replace(example, tiles=tiles)
+    counts = run(slide, tmp_path / "unet.json", truth=truth)["counts"]["drawn"]["unet"]
+    centres = 0.5 + np.array([one.centroid for one in regionprops(example.labels)])
+    inside = (centres[:, 0] < 128) & (centres[:, 1] >= 128) & (centres[:, 1] < 256)
+    assert 0 < inside.sum() < len(inside)
+    assert counts["true"] == counts["found"] == len(inside) - inside.sum()
 
 
 def test_no_cells_score_nothing(example, truth, tmp_path):

@@ -23,6 +23,7 @@ from wsipsm.evaluation.contingency import Contingency, gather
 from wsipsm.evaluation.metrics import METRICS, SUMS, contributions, ratios
 from wsipsm.evaluation.truth import Truth
 from wsipsm.io.product import Provenance, fingerprint, identity, making, read_record
+from wsipsm.io.tiles import Tiles
 
 COUNTED = ("true", "found", "matched", "detected")
 NO_TRUTH = "no truth is named for it"
@@ -184,19 +185,23 @@ def _score_slide(source: Source, settings: Evaluation, workers: int) -> Scores:
     score = functools.partial(_score, mpp=slide.mpp, settings=settings, seed=source.seed)
     scores: Scores = {}
     for control in source.controls:
-        table = _known(gather([block.counts[control] for block in blocks]), truth)
+        table = _judged(gather([block.counts[control] for block in blocks]), truth, slide)
         scores[control] = {"": score(table)}
     classes = np.array([name for block in blocks for name in block.classes], np.str_)
     cells = [block.counts[CELLS] for block in blocks]
-    table = _known(gather(cells, found_classes=classes, true_class=truth.classes), truth)
+    table = gather(cells, found_classes=classes, true_class=truth.classes)
+    table = _judged(table, truth, slide)
     common = sorted(set(table.true.classes) & set(table.found.classes) - {""})
     scores[CELLS] = {"": score(table)} | {name: score(table.of_class(name)) for name in common}
     return scores
 
 
-def _known(table: Contingency, truth: Truth) -> Contingency:
-    """The objects whose centroid lies where the truth is known."""
-    true, found = (truth.covers(side.y, side.x) for side in (table.true, table.found))
+def _judged(table: Contingency, truth: Truth, slide: Tiles) -> Contingency:
+    """The objects whose centroid lies where the truth is known and no artefact excludes a tile."""
+    true, found = (
+        truth.covers(side.y, side.x) & ~slide.excludes(side.y, side.x)
+        for side in (table.true, table.found)
+    )
     return table.only(true, found)
 
 

@@ -90,6 +90,15 @@ class Tiles:
         """Row and column of every tile with tissue in one shard."""
         return [tile for tile in self.grid.tiles_of_shard(*shard) if self.kept[tile]]
 
+    def excludes(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether places (n,), in working pixels, lie in tiles that an artefact excludes."""
+        last = self.grid.rows - 1, self.grid.cols - 1
+        row, col = (
+            np.clip((place // self.grid.tile_px).astype(np.int64), 0, end)
+            for place, end in zip((y, x), last, strict=True)
+        )
+        return self.excluded[row, col]
+
     def overview(self) -> NDArray[np.uint8]:
         """Overview of the whole slide, uint8 (3, y, x): at most 2,048 px on a side."""
         return np.asarray(ngff.open_group(self.path)["overview"])

@@ -63,6 +63,8 @@ def load_segmenter(
         raise SettingsError(f"{path}: not a model that segments; use the product of `wsipsm train`")
     network = MODELS[record["model"]](**record["architecture"])
     network.load_state_dict(state)
+    least = settings.foreground or record["foreground"]
+    settings = settings.model_copy(update={"foreground": least})
     network.eval().requires_grad_(False)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return UNetSegmenter(network, settings=settings, mpp=mpp), record

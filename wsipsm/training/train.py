@@ -30,6 +30,9 @@ from wsipsm.training.targets import IGNORE, make_targets
 from wsipsm.types import Region
 
 DISK_UM = 0.5
+CALIBRATION_TILES = 48
+LEAST_FOREGROUND = (0.1, 0.6)
+"""Tiles that set the threshold of foreground, and its range."""
 
 Slide = tuple[Path, Path] | tuple[Path, Path, str]
 
@@ -71,9 +74,10 @@ def train(
             torch.manual_seed(seed)
             network = MODELS[model](settings.backbone, classes=len(classes))
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        samples = _Samples(masked, settings=settings, seed=seed)
         curve = fit(
             network,
-            sample_of=_Samples(masked, settings=settings, seed=seed),
+            sample_of=samples,
             loss_of=_Loss(settings),
             plan=_plan(settings),
             snapshot=partial.path.with_name("snapshot"),
@@ -84,6 +88,7 @@ def train(
             "model": model,
             "architecture": network.architecture,
             "classes": classes,
+            "foreground": _least_foreground(network, samples, step=settings.steps),
             "annotations": {name: fields.facts for name, fields in annotated.items()},
             "curve": curve,
         }
@@ -98,6 +103,29 @@ def _plan(settings: Training) -> Plan:
         weight_decay=settings.weight_decay,
         averaging=settings.averaging,
     )
+
+
+def _least_foreground(network: torch.nn.Module, samples: _Samples, *, step: int) -> float:
+    """Foreground probability above which lie as many pixels as the pseudo masks call foreground.
+
+    Labels that disagree from tile to tile leave a network unsure, and unsure of the rarer class
+    above all: half is too much to ask. No truth is needed for this.
+    """
+    network.eval()
+    chances, wanted = [], []
+    with torch.inference_mode():
+        for index in range(CALIBRATION_TILES):
+            image, classes = samples.plain(step, index)
+            device = next(network.parameters()).device
+            scores = network(to_input(image[None]).to(device))[0, :-1].float()
+            known = classes != IGNORE
+            chances.append(1 - torch.softmax(scores, dim=0)[0].cpu().numpy()[known])
+            wanted.append(classes[known] > 0)
+    share = np.concatenate(wanted).mean() if any(map(len, wanted)) else 0.0
+    if share == 0:
+        return LEAST_FOREGROUND[1]
+    found = np.quantile(np.concatenate(chances), 1 - share)
+    return round(float(np.clip(found, *LEAST_FOREGROUND)), 3)
 
 
 def _usable(product: Path) -> bool:
@@ -172,6 +200,12 @@ class _Samples:
             torch.from_numpy(voronoi),
             torch.from_numpy(targets.distance),
         )
+
+    def plain(self, step: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """A tile as it is, uint8 (3, y, x), and its classes (y, x), of the same draw."""
+        number, region = self._draw(self.sampler.generator(step, index))
+        labels = self.masked[number].labels(region)
+        return self.masked[number].tiles.read(region), labels[0].astype(np.int64)
 
     def _draw(self, rng: np.random.Generator) -> tuple[int, Region]:
         """Index of a slide and a region of it, in the wanted share around an annotated place."""
