@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from wsipsm.models.instances import split_by_distance, split_by_height, tidy_objects
+from wsipsm.models.instances import (
+    distance_to_edge,
+    split_by_distance,
+    split_by_height,
+    tidy_objects,
+)
 
 
 def disks(*circles: tuple[int, int, int], shape: tuple[int, int] = (80, 80)) -> np.ndarray:
@@ -71,3 +77,13 @@ def test_holes_are_filled(hole: int) -> None:
     labels = disks((40, 40, 15)).astype(np.int32)
     labels[disks((40, 40, hole))] = 0
     assert tidy_objects(labels, min_area_px=10)[40, 40] == 1
+
+
+def test_distances_are_exact_and_the_same_each_time() -> None:
+    chance = np.random.default_rng(0)
+    for shape in ((37, 61), (24, 24), (301, 150)):
+        mask = ndimage.gaussian_filter(chance.normal(size=shape), 3) > -0.02
+        exact = ndimage.distance_transform_edt(mask).astype(np.float32)
+        for _ in range(5):
+            np.testing.assert_array_equal(distance_to_edge(mask), exact)
+    assert (distance_to_edge(np.ones((8, 8), bool)) == 1000).all()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import regionprops_table
 
+from wsipsm.models.instances import distance_to_edge
 from wsipsm.types import MEASUREMENTS
 
 FROM_PIXELS = (
@@ -78,7 +79,7 @@ def _rings(
     found = []
     for index, where in enumerate(ndimage.find_objects(labels), start=1):
         near = tuple(slice(max(side.start - reach, 0), side.stop + reach) for side in where)
-        distance = ndimage.distance_transform_edt(labels[near] != index)
+        distance = distance_to_edge(labels[near] != index)
         values = density[(slice(None), *near)][:, (distance > 0) & (distance <= width_px)]
         if values.size:
             found.append((values.mean(axis=1, dtype=float), values.std(axis=1, dtype=float)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -17,7 +18,7 @@ def split_by_distance(mask: NDArray[np.bool_], *, seed_distance_px: float) -> ND
     Seeds are maxima of the smoothed distance at least `seed_distance_px` apart. Returns a
     label image int32 (y, x), 0 = background.
     """
-    distance = ndimage.distance_transform_edt(mask)
+    distance = distance_to_edge(mask)
     smooth = ndimage.gaussian_filter(distance, seed_distance_px / 4)
     peaks = peak_local_max(
         smooth,
@@ -61,11 +62,21 @@ def tidy_objects(
             continue
         piece = np.pad(labels[where] == index, pad)
         if footprint is not None:
-            piece = ndimage.binary_opening(piece, footprint)
+            piece = cv2.morphologyEx(piece.astype(np.uint8), cv2.MORPH_OPEN, footprint) > 0
         piece = ndimage.binary_fill_holes(_largest(piece))[pad:-pad, pad:-pad]
         if piece.sum() >= max(min_area_px, 1):
             out[where][piece] = index
     return np.asarray(relabel_sequential(out)[0], np.int32)
+
+
+def distance_to_edge(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Distance, in pixels and at most 1,000, of each pixel of a mask (y, x) to one outside it.
+
+    OpenCV's last bit may differ from call to call; the square of a distance is a whole number.
+    """
+    near = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    squares = np.rint(np.square(np.minimum(near, 1000), dtype=np.float64))
+    return np.sqrt(squares).astype(np.float32)
 
 
 def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

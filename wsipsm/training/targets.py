@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
+from wsipsm.models.instances import distance_to_edge
+
 IGNORE = 255
 
 
@@ -71,6 +73,6 @@ def _seeds(labels: NDArray[np.int32], count: int) -> NDArray[np.int32]:
 def _normalised_distance(labels: NDArray[np.int32], count: int) -> NDArray[np.float32]:
     inside = (labels > 0) & ~find_boundaries(labels, mode="inner", background=0)
     # pixels on the outline are half a pixel away from it
-    distance = ndimage.distance_transform_edt(inside) + 0.5 * (labels > 0)
+    distance = distance_to_edge(inside) + 0.5 * (labels > 0)
     peaks = np.concatenate([[1], ndimage.maximum(distance, labels, np.arange(1, count + 1))])
     return np.asarray(distance / np.maximum(peaks, 1)[labels], np.float32)
