@@ -42,7 +42,9 @@ def test_cells_come_with_class_and_score() -> None:
         away = np.hypot(y - 30, x - cx)
         output[0, number][away < 10] = 12
         output[0, 3] = np.maximum(output[0, 3], np.clip(1 - away / 10, 0, 1))
-    segmenter = UNetSegmenter(Drawn(torch.from_numpy(output)), settings=Inference(), mpp=0.25)
+    segmenter = UNetSegmenter(
+        Drawn(torch.from_numpy(output)), settings=Inference(foreground=0.4), mpp=0.25
+    )
     (found,) = segmenter(np.zeros((1, 3, 64, 64), np.uint8))
     assert found.labels.max() == 2
     assert sorted(found.classes.tolist()) == [1, 2]
@@ -54,7 +56,7 @@ def test_cells_come_with_class_and_score() -> None:
 def test_an_empty_tile_has_no_cells() -> None:
     output = torch.zeros(1, 3, 32, 32)
     output[:, 0] = 9
-    segmenter = UNetSegmenter(Drawn(output), settings=Inference(), mpp=0.25)
+    segmenter = UNetSegmenter(Drawn(output), settings=Inference(foreground=0.4), mpp=0.25)
     (found,) = segmenter(np.zeros((1, 3, 32, 32), np.uint8))
     assert found.labels.max() == len(found.scores) == len(found.classes) == 0
 
