@@ -51,7 +51,7 @@ class Tiling(Section):
     max_unreadable_share: float = Field(
         0.02, ge=0, le=1, description="largest share of the tissue that may be damaged in the file"
     )
-    codec: Codec = Field("zstd", description="zstd: exact; jpeg: a fifth of the size, with a loss")
+    codec: Codec = Field("zstd", description="zstd: exact; jpeg: a quarter of the size, but lossy")
 
 
 class Pretraining(Section):
@@ -133,7 +133,7 @@ class Inference(Section):
     halo_um: float = Field(
         24,
         ge=0,
-        description="border read around a tile, microns; 100 px or more: tiles do not show",
+        description="border read around a tile, microns: wide enough, cells do not show the tiles",
     )
     batch: int = Field(4, ge=1, description="tiles in a batch")
     foreground: float = Field(

@@ -81,6 +81,28 @@ def test_a_little_damage_is_white_and_counted(damaged: Path, tmp_path: Path) -> 
     assert (image[:, :512, :512] < 200).mean() > 0.1
 
 
+def test_damage_of_a_slide_of_one_level_is_counted_too(damaged: Path, tmp_path: Path) -> None:
+    path = tmp_path / "one_level.tiff"
+    with tifffile.TiffFile(damaged) as file:
+        page = file.pages.first
+        tiles = []
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.filehandle.seek(offset)
+            tiles.append(file.filehandle.read(count))
+    tifffile.imwrite(
+        path,
+        iter(tiles),
+        shape=(1024, 1024, 3),
+        dtype=np.uint8,
+        tile=(512, 512),
+        photometric="ycbcr",
+        compression="jpeg",
+    )
+    settings = SETTINGS.model_copy(update={"max_unreadable_share": 0.5})
+    tile(path, tmp_path / "a.zarr", settings=settings, slide_mpp=0.25)
+    assert open_tiles(tmp_path / "a.zarr").unreadable_share == pytest.approx(0.25)
+
+
 def test_a_full_disk_is_one_sentence_and_the_next_try_goes_on(
     drawn_slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ def write_labels(
     The id of a cell is its row in the cell table, counted from 1; where two overlap, the later
     wins. Levels, chunks and shards are those of the tiles; shards without cells are not written.
     """
-    group = zarr.open_group(str(partial.path), mode="a", zarr_format=3)
+    group = ngff.open_group(partial.path, "a")
     images = ngff.open_group(tiles.path)
     about: dict[str, Any] = images.attrs.asdict()
     names = [level["path"] for level in about["ome"]["multiscales"][0]["datasets"]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from wsipsm.config import Codec
-from wsipsm.io import pipeline as pipeline
+from wsipsm.io import pipeline as pipeline  # for its effect: how chunks are coded
 from wsipsm.io.jpeg_codec import JpegCodec
 from wsipsm.types import Region
 

@@ -49,7 +49,8 @@ class Tiles:
     excluded
         bool (rows, cols): tiles with tissue that are left out because of an artefact.
     unreadable_share
-        Share of the tissue that could not be read, and is white.
+        Share of the tissue, or of the whole slide where that is more, that could not be read and
+        is white.
     """
 
     path: Path

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import tifffile
-import zarr
 from numpy.typing import NDArray
 
 from wsipsm.config import Stain
@@ -111,7 +110,7 @@ def _draw_slide(scene: Scene, folder: Path, stem: str) -> list[Path]:
     starts = write_geojson(scene, private / names[1], name=stem)
     write_artefacts(scene, private / names[2], name=stem)
     write_labels(scene, private / names[3], starts)
-    zarr.open_group(str(private / names[3]), mode="a").attrs["wsipsm"] = drawn
+    ngff.open_group(private / names[3], "a").attrs["wsipsm"] = drawn
     write_tiff(scene, private / names[0])
     for name in names:
         if (folder / name).is_dir():

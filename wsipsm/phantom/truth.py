@@ -112,7 +112,7 @@ def write_labels(scene: Scene, path: Path, starts: Starts) -> None:
 
     `starts` is what `write_geojson` returned: label i is the i-th feature, from 1.
     """
-    group = zarr.open_group(str(path), mode="w", zarr_format=3)
+    group = ngff.open_group(path, "w")
     array = _create(group, 0, scene.size_px)
     for region in _shards(scene.size_px):
         ngff.write_shard(array, region, labels(scene, region, starts))

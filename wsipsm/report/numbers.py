@@ -56,7 +56,8 @@ class Found:
 class SlideNumbers:
     """What the tables say of one slide; `anchor` names its part of the page.
 
-    `artefacts` holds the number of tiles that show each; `excluded` tiles are not in `tiles`.
+    `artefacts` holds the number of tiles that show each; `excluded` tiles are not in `tiles`;
+    `unreadable_share` of the slide is white, since it could not be decoded.
     """
 
     name: str
@@ -67,6 +68,7 @@ class SlideNumbers:
     tiles: int
     excluded: int
     artefacts: dict[str, int]
+    unreadable_share: float
     flipped_share: float | None
     separation: float | None
     found: dict[str, Found]
@@ -107,6 +109,7 @@ def slide_numbers(slide: SlideProducts, *, anchor: str, models: tuple[str, ...])
         tiles=int(slide.tiles.kept.sum()),
         excluded=int(slide.tiles.excluded.sum()),
         artefacts={name: int(here.sum()) for name, here in flagged(slide.tiles).items()},
+        unreadable_share=slide.tiles.unreadable_share,
         flipped_share=activation.get("orientation", {}).get("flipped_share"),
         separation=codebook.get("codebook", {}).get("separation"),
         found={model: _found(slide, model, tissue_mm2) for model in models if slide.cells(model)},

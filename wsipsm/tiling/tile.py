@@ -64,7 +64,7 @@ def tile(
         with making(target, provenance) as partial:
             grid = TileGrid(*source.size_at(settings.mpp), settings.tile_px, settings.shard_tiles)
             group = ngff.open_group(partial.path, "a")
-            tissue = _write_index(group, source, grid, settings)
+            tissue, unseen = _write_index(group, source, grid, settings)
             scores = {name: _scores(group, name, grid) for name in SEEN_IN_TILES}
             levels = _create_levels(group, grid, settings.codec)
             write = _WriteShard(
@@ -81,7 +81,7 @@ def tile(
             compute.run_each(
                 write, write.todo(), workers=workers, label="tile", cost=write.megapixels, unit="MP"
             )
-            lost = _judge(group, tissue, slide, settings)
+            lost = max(unseen, _judge(group, tissue, slide, settings))
             image = ngff.multiscales(name, axes="cyx", mpp=settings.mpp, levels=len(levels))
             group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
             write_record(
@@ -114,8 +114,11 @@ def _facts(source: Slide, path: Path, *, name: str, stain: Stain) -> dict[str, A
 
 def _write_index(
     group: zarr.Group, source: Slide, grid: TileGrid, settings: Tiling
-) -> NDArray[np.bool_]:
-    """Write overview, masks and what they say of each tile; returns tiles with tissue."""
+) -> tuple[NDArray[np.bool_], float]:
+    """Write overview, masks and what they say of each tile.
+
+    Returns the tiles with tissue, and the share of the overview that could not be read.
+    """
     longest_um = max(source.height_px, source.width_px) * source.mpp
     mpp = max(OVERVIEW_MPP, longest_um / OVERVIEW_PX)
     whole = Region(0, 0, *source.size_at(mpp))
@@ -136,7 +139,7 @@ def _write_index(
     _put_masks(group, {"tissue": mask, **artefacts}, mpp)
     for name, found in artefacts.items():
         _put(group, f"artefacts/{name}", mask_share(found, grid))
-    return tissue
+    return tissue, lost
 
 
 def _put_masks(group: zarr.Group, masks: dict[str, NDArray[np.bool_]], mpp: float) -> None:
@@ -151,14 +154,11 @@ def _put_masks(group: zarr.Group, masks: dict[str, NDArray[np.bool_]], mpp: floa
 
 def _scores(group: zarr.Group, name: str, grid: TileGrid) -> zarr.Array[Any]:
     """Array float32 (rows, cols) whose chunks belong to the writers of shards."""
-    if name in group:
-        found = group[name]
-        assert isinstance(found, zarr.Array)
-        return found
-    return group.create_array(
+    side = grid.shard_tiles
+    return group.require_array(
         name,
         shape=(grid.rows, grid.cols),
-        chunks=(grid.shard_tiles, grid.shard_tiles),
+        chunks=(side, side),
         dtype="float32",
         dimension_names=("y", "x"),
     )
