@@ -86,8 +86,22 @@ def test_any_grid_with_enough_halo_gives_back_the_cells_of_the_whole(case, rando
     kept, _, counts = resolve(views, overlap=0.4)
     found = {shapely.to_wkb(polygon) for polygon in views.polygons[kept]}
     assert found == {shapely.to_wkb(polygon) for polygon in whole}
-    assert counts.cells == counts.owned == len(whole)
-    assert counts.resolved == counts.oversize == counts.rescued == 0
+    claimed = {shapely.to_wkb(polygon) for polygon in views.polygons[views.owned]}
+    assert (counts.cells, counts.owned) == (len(whole), len(claimed))
+    assert counts.resolved == counts.oversize == 0
+
+
+def test_a_crescent_around_another_tile_s_corner_is_kept_once() -> None:
+    labels = np.zeros((12, 12), np.int32)
+    labels[2:10, 2:10] = 1
+    labels[4:10, 4:10] = 0
+    labels[4:8, 4:8] = 2  # takes the place of the crescent's centroid
+    assert (centroids(labels)[0] > 4).all()
+    views = views_of(labels, [0, 4], [0, 4], halo=12, scale=1.0)
+    assert not views.owned[views.tiles == 0].any()
+    kept, _, counts = resolve(views, overlap=0.4)
+    assert (counts.cells, counts.owned, counts.rescued) == (2, 1, 1)
+    assert kept.sum() == 2
 
 
 @settings(max_examples=30, deadline=None)
