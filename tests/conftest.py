@@ -50,6 +50,11 @@ NEEDS: dict[str, Callable[[], str | None]] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with whole runs of the workflow: among several processes, they last longest."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a marked test, with its reason, where it cannot run."""
     for marker, reason in NEEDS.items():
