@@ -1,0 +1,1 @@
+"""Benchmarks: many fields through the stages in several ways, all scored by one evaluator."""
