@@ -86,8 +86,8 @@ def estimate(values: NDArray[np.float64], *, seed: int = 0) -> dict[str, Estimat
     spread = values.mean(axis=1).std(axis=0, ddof=1) if seeds > 1 else np.zeros(len(METRICS))
     columns = np.stack([over_seeds.mean(axis=0), low, high, spread])
     return {
-        name: Estimate(*column, fields, seeds)
-        for name, column in zip(METRICS, columns.T.tolist(), strict=True)
+        name: Estimate(mean, bottom, top, sd, fields, seeds)
+        for name, (mean, bottom, top, sd) in zip(METRICS, columns.T.tolist(), strict=True)
     }
 
 
