@@ -34,6 +34,23 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=TARGET)
+@click.argument("slides", nargs=-1, type=TARGET)
+def init(folder: Path, slides: tuple[Path, ...]) -> None:
+    """Lay out a project in FOLDER, with a row in its slide sheet for each of SLIDES."""
+    from wsipsm import layout
+
+    for path in layout.lay_out(folder, slides):
+        click.echo(path)
+    fill = "" if slides else "write your slides into config/slides.tsv, "
+    click.echo(
+        f"next, in {folder}: {fill}look through config/config.yaml, then"
+        " snakemake --workflow-profile workflow/profiles/local",
+        err=True,
+    )
+
+
+@main.command()
+@click.argument("folder", type=TARGET)
 @click.option("--count", default=2, show_default=True, help="Number of slides.")
 @click.option("--size-px", default=4096, show_default=True, help="Side of a slide, pixels.")
 @click.option("--mpp", default=0.25, show_default=True, help="Microns per pixel.")

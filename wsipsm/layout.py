@@ -1,0 +1,108 @@
+"""The folder of a new project, and where the workflow that it includes is installed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsipsm.errors import SettingsError
+from wsipsm.sheet import SlideRow
+
+_SHIPPED = "shipped"
+"""Folder of a built package that holds the workflow; a working tree has it at its top."""
+
+_COPIED = (
+    "config/config.yaml",
+    "config/README.md",
+    "config/config.schema.json",
+    "workflow/profiles/local/config.yaml",
+    "workflow/profiles/slurm/config.yaml",
+)
+"""What the user edits, or reads beside it."""
+
+_SNAKEFILE = "from wsipsm.layout import snakefile\ninclude: snakefile(), overwrite_default_target=True\n"
+
+
+def snakefile() -> str:
+    """Path of the Snakefile that belongs to the installed package.
+
+    Raises
+    ------
+    SettingsError
+        The package was installed without its workflow.
+    """
+    return str(_tree() / "Snakefile")
+
+
+def lay_out(folder: Path, slides: Sequence[Path] = ()) -> list[Path]:
+    """Write what a new project needs: configuration, slide sheet, profiles and a Snakefile.
+
+    The Snakefile includes that of the installed package, so that a newer package brings newer
+    rules; all else is the user's to edit.
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing.
+    slides
+        Files that get a row in the slide sheet each; without them it has its first line only.
+
+    Returns
+    -------
+    list[Path]
+        The files, in the order in which they were written.
+
+    Raises
+    ------
+    SettingsError
+        One of the files is there already, or a slide is not; nothing is written then.
+    """
+    texts = {name: (_tree() / name).read_text(encoding="utf-8") for name in _COPIED}
+    texts |= {"Snakefile": _SNAKEFILE, "config/slides.tsv": ""}
+    for name in texts:
+        if (folder / name).exists():
+            raise SettingsError(f"{folder / name}: is there already; name another folder")
+    rows = _rows(folder, slides)
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    with (folder / "config/slides.tsv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, SlideRow.model_fields, delimiter="\t", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    return [folder / name for name in texts]
+
+
+def _tree() -> Path:
+    """Where the workflow is: inside the built package, or at the top of the working tree."""
+    package = Path(__file__).parent
+    for place in (package / _SHIPPED, package.parent):
+        if (place / "Snakefile").is_file() and (place / "workflow/rules").is_dir():
+            return place
+    raise SettingsError(f"{package}: holds no workflow; install the package from its wheel")
+
+
+def _rows(folder: Path, slides: Sequence[Path]) -> list[dict[str, str]]:
+    """A row of the slide sheet for each file, its name made of letters that the sheet takes."""
+    rows: list[dict[str, str]] = []
+    taken: set[str] = set()
+    for slide in slides:
+        if not slide.exists():
+            raise SettingsError(f"{slide}: no such slide; check its path")
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", slide.stem).strip("_-")[:90] or "slide"
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.casefold())
+        rows.append({"slide": name, "path": _as_seen_from(folder, slide), "split": "train"})
+    return rows
+
+
+def _as_seen_from(folder: Path, slide: Path) -> str:
+    """Path of a slide for the sheet: relative where it lies in the folder, else absolute."""
+    absolute, base = Path(os.path.abspath(slide)), Path(os.path.abspath(folder))
+    return str(absolute.relative_to(base) if absolute.is_relative_to(base) else absolute)
