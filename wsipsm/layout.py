@@ -23,7 +23,9 @@ _COPIED = (
 )
 """What the user edits, or reads beside it."""
 
-_SNAKEFILE = "from wsipsm.layout import snakefile\ninclude: snakefile(), overwrite_default_target=True\n"
+_SNAKEFILE = (
+    "from wsipsm.layout import snakefile\ninclude: snakefile(), overwrite_default_target=True\n"
+)
 
 
 def snakefile() -> str:
