@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,5 +105,5 @@ def _rows(folder: Path, slides: Sequence[Path]) -> list[dict[str, str]]:
 
 def _as_seen_from(folder: Path, slide: Path) -> str:
     """Path of a slide for the sheet: relative where it lies in the folder, else absolute."""
-    absolute, base = Path(os.path.abspath(slide)), Path(os.path.abspath(folder))
+    absolute, base = slide.absolute(), folder.absolute()
     return str(absolute.relative_to(base) if absolute.is_relative_to(base) else absolute)
