@@ -14,7 +14,6 @@ Control = Literal["stain_otsu", "rgb_kmeans", "untrained_psm"]
 Artefact = Literal["pen", "fold", "bubble", "blur"]
 Codec = Literal["zstd", "jpeg"]
 ExportFormat = Literal["qupath", "table", "annotation_store", "spatialdata", "labels"]
-Model = Literal["unet", "sam_lora"]
 SamPart = Literal["encoder", "decoder"]
 Prompt = Literal["pseudomasks", "unet", "grid"]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
@@ -282,7 +281,7 @@ class Config(Section):
     slides: str = Field("config/slides.tsv", description="the slide sheet")
     results: str = Field("results", description="folder of all products")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of every draw by chance")
-    models: tuple[Model, ...] = Field(("unet",), min_length=1, description="segmenters")
+    models: tuple[Literal["unet"], ...] = Field(("unet",), min_length=1, description="segmenters")
     tiling: Tiling = Tiling()
     pretraining: Pretraining = Pretraining()
     activation: Activation = Activation()

@@ -97,3 +97,23 @@ def test_the_rate_warms_up_and_falls_to_nothing() -> None:
     assert max(rates) == rates[10]
     assert rates[-1] < 0.01
     assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
+
+
+def test_frozen_weights_stay_and_are_not_kept_with_the_others(tmp_path: Path) -> None:
+    model = network()
+    model[0].requires_grad_(False)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    plan = Plan(8, 6, 1e-2, averaging=0.5, snapshot_every=4, weight_decay=0.1)
+    snapshot = tmp_path / "snapshot"
+    fit(model, sample_of=sample_of, loss_of=loss_of, plan=plan, snapshot=snapshot, workers=2)
+    changed = {n for n, v in model.named_parameters() if not torch.equal(v, before[n])}
+    assert changed == {"1.weight", "1.bias", "3.weight", "3.bias"}
+    kept = torch.load(snapshot, weights_only=True)
+    assert not {"0.weight", "0.bias"} & (set(kept["model"]) | set(kept["average"]))
+
+
+def test_the_rate_rises_for_the_share_of_steps_that_is_asked_for() -> None:
+    rates = [Plan(100, 1, 1.0, warm_up=0.3).rate(step) for step in range(100)]
+    assert rates.index(max(rates)) in (29, 30)
+    assert rates[99] < 0.01
+    assert Plan(100, 1, 1.0).rate(9) == 1.0

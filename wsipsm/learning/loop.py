@@ -8,8 +8,10 @@ drawn by a generator of (seed, step, index), so that no state of chance has to b
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +33,15 @@ CPU_CHUNKS = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train: length, batch, and the optimiser (AdamW, one warm-up, cosine to zero)."""
+    """How to train: length, batch, and the optimiser (AdamW, one warm-up, cosine to zero).
+
+    Attributes
+    ----------
+    warm_up
+        Share of the steps in which the rate rises; 0 is a tenth, and at most 50 steps.
+    chunk
+        Samples at once on a GPU, one chunk after another; 0 is the whole batch.
+    """
 
     steps: int
     batch: int
@@ -39,10 +49,12 @@ class Plan:
     weight_decay: float = 0.0
     averaging: float = 0.0
     snapshot_every: int = 25
+    warm_up: float = 0.0
+    chunk: int = 0
 
     def rate(self, step: int) -> float:
-        """Learning rate of a step: linear over the first tenth (at most 50), then cosine."""
-        warm_up = min(50, max(1, self.steps // 10))
+        """Learning rate of a step: linear at first, then cosine."""
+        warm_up = max(1, round(self.warm_up * self.steps) or min(50, self.steps // 10))
         if step < warm_up:
             return self.learning_rate * (step + 1) / warm_up
         done = (step - warm_up) / max(1, self.steps - warm_up)
@@ -58,7 +70,7 @@ def fit(
     snapshot: Path,
     workers: int,
 ) -> list[dict[str, float]]:
-    """Train `model` in place, on the device of its parameters.
+    """Train `model` in place, on the device of its parameters; those that are frozen stay.
 
     Parameters
     ----------
@@ -113,12 +125,18 @@ class _Run:
         self.model, self.plan = model, plan
         self.device = next(model.parameters()).device
         on_cpu = self.device.type == "cpu"
-        chunks = min(CPU_CHUNKS, plan.batch) if on_cpu else 1
-        self.replicas = [_replica(model) for _ in range(chunks)]
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay
+        on_gpu = math.ceil(plan.batch / plan.chunk) if plan.chunk else 1
+        chunks = min(CPU_CHUNKS, plan.batch) if on_cpu else on_gpu
+        # chunks on a GPU take turns, so that its memory holds one
+        self.turn: contextlib.AbstractContextManager[Any] = (
+            contextlib.nullcontext() if on_cpu else threading.Lock()
         )
-        self.average = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.replicas = [_replica(model) for _ in range(chunks)]
+        self.learning = {name: v for name, v in model.named_parameters() if v.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            self.learning.values(), lr=plan.learning_rate, weight_decay=plan.weight_decay
+        )
+        self.average = {name: value.detach().clone() for name, value in self.learning.items()}
         self.curve: list[dict[str, float]] = []
 
     def begin(
@@ -137,7 +155,7 @@ class _Run:
         """Gather what the replicas have learnt, and take the step; returns the loss."""
         losses = [future.result() for future in work]
         self._gather(len(work))
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.learning.values(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(step)
         self.optimizer.step()
@@ -147,13 +165,16 @@ class _Run:
     def _learn(
         self, replica: nn.Module, part: list[Sample], loss_of: LossOf, share: float
     ) -> float:
-        replica.train()
-        replica.zero_grad()
-        tensors = [torch.stack(column).to(self.device) for column in zip(*part, strict=True)]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = loss_of(replica, *tensors) * share
-        loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        with self.turn:
+            replica.train()
+            replica.zero_grad()
+            tensors = [torch.stack(column).to(self.device) for column in zip(*part, strict=True)]
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"
+            ):
+                loss = loss_of(replica, *tensors) * share
+            loss.backward()  # type: ignore[no-untyped-call]
+            return float(loss.detach())
 
     def _gather(self, parts: int) -> None:
         """Sum gradients and average running statistics, in the order of the chunks."""
@@ -172,12 +193,13 @@ class _Run:
 
     def _average(self, step: int) -> None:
         decay = min(self.plan.averaging, (1 + step) / (10 + step))
-        for name, value in self.model.named_parameters():
+        for name, value in self.learning.items():
             self.average[name].lerp_(value.detach(), 1 - decay)
 
     def save(self, snapshot: Path) -> None:
+        frozen = {name for name, v in self.model.named_parameters() if not v.requires_grad}
         state = {
-            "model": self.model.state_dict(),
+            "model": {k: v for k, v in self.model.state_dict().items() if k not in frozen},
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
             "curve": self.curve,
@@ -190,7 +212,7 @@ class _Run:
         if not snapshot.exists():
             return
         state: dict[str, Any] = torch.load(snapshot, weights_only=True, map_location=self.device)
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(state["model"], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.average = state["average"]
         self.curve = state["curve"]
@@ -207,7 +229,8 @@ class _Run:
 
 def _replica(model: nn.Module) -> nn.Module:
     """A copy that shares the parameters' memory and owns its gradients and buffers."""
-    replica = copy.deepcopy(model)
+    frozen = {id(value): value for value in model.parameters() if not value.requires_grad}
+    replica = copy.deepcopy(model, frozen)
     for mine, master in zip(replica.parameters(), model.parameters(), strict=True):
         mine.data = master.data
     return replica
