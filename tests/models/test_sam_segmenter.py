@@ -40,13 +40,15 @@ class Asked(nn.Module):
 
 
 class Answer(nn.Module):
+    steep = 1.0
+
     def forward(self, image_embeddings: Tensor, sparse_prompt_embeddings: Tensor, **_: object):
         dark = (150 - image_embeddings[0, 0]) / 30
         rows, cols = torch.meshgrid(*map(torch.arange, dark.shape), indexing="ij")
         masks, scores = [], []
         for x, y in sparse_prompt_embeddings / 4:
             near = torch.hypot(rows + 0.5 - y, cols + 0.5 - x) < 9
-            masks.append(torch.where(near, dark, -3.0))
+            masks.append(self.steep * torch.where(near, dark, -3.0))
             scores.append(dark[int(y), int(x)] > 0)
         return torch.stack(masks)[:, None], torch.tensor(scores).float()[:, None] * 0.9
 
@@ -78,7 +80,8 @@ def areas(labels: np.ndarray) -> list[int]:
 
 @pytest.mark.parametrize("view_px", [128, 64, 160])
 def test_a_point_gives_its_cell_with_class_and_score(tile: np.ndarray, view_px: int) -> None:
-    (found,) = segmenter(Centres(known([2, 1, 3]), view_px=view_px))(tile[None], [])
+    prompter = Centres(known([2, 1, 3]), view_px=view_px)
+    (found,) = segmenter(prompter, min_stability=0.4)(tile[None], [])
     centres = {
         found.labels[int(y), int(x)]: (kind, np.pi * radius**2)
         for ((y, x), radius), kind in zip(CELLS.items(), (2, 1, 3), strict=True)
@@ -87,7 +90,7 @@ def test_a_point_gives_its_cell_with_class_and_score(tile: np.ndarray, view_px: 
     for number, area in enumerate(areas(found.labels), start=1):
         kind, wanted = centres[number]
         assert found.classes[number - 1] == kind
-        assert abs(area / wanted - 1) < 0.2
+        assert abs(area / wanted - 1) < 0.25
     np.testing.assert_allclose(found.scores, 0.9, rtol=1e-5)
 
 
@@ -99,9 +102,11 @@ def test_a_grid_of_points_gives_each_cell_once(tile: np.ndarray) -> None:
 
 
 def test_unsure_and_unstable_masks_are_no_cells(tile: np.ndarray) -> None:
-    prompter = Centres(known([1, 1, 1]), view_px=128)
-    for change in ({"min_score": 0.95}, {"min_stability": 1.0}):
-        (found,) = segmenter(prompter, **change)(tile[None], [])
+    unsure = segmenter(Centres(known([1, 1, 1]), view_px=128), min_score=0.95)
+    unstable = segmenter(Centres(known([1, 1, 1]), view_px=128))
+    unstable.sam.mask_decoder.steep = 0.4
+    for each in (unsure, unstable):
+        (found,) = each(tile[None], [])
         assert len(found.scores) == len(found.classes) == found.labels.max() == 0
 
 
