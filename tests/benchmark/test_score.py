@@ -61,4 +61,5 @@ def test_a_table_shows_mean_spread_and_interval() -> None:
         "| one | 0.500 ± 0.010 [0.41, 0.59] | 0.900 |",
         "| two | 0.500 [0.41, 0.59] |  |",
     ]
+    assert markdown(rows, brief=["AJI"]).splitlines()[2] == "| one | 0.500 | 0.900 |"
     assert plain(rows)[0]["AJI"]["fields"] == 8

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from wsipsm import compute
 from wsipsm.benchmark.fields import Field
@@ -33,6 +33,9 @@ from wsipsm.config import (
 from wsipsm.errors import DataError
 from wsipsm.io.product import code_version, fingerprint, quarantine
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 Products = dict[str, Path]
 """A product of every field, by the field's name."""
 
@@ -44,8 +47,12 @@ STAGES = {
     "train": "wsipsm.training.train",
     "segment": "wsipsm.inference.segment",
     "stitch": "wsipsm.stitching.stitch",
+    "paper_masks": "wsipsm.benchmark.preset",
+    "paper_network": "wsipsm.benchmark.preset",
+    "paper_points": "wsipsm.benchmark.preset",
+    "paper_segment": "wsipsm.benchmark.preset",
 }
-"""Module of each verb."""
+"""Module of each verb; those of the paper's own recipe are no stages."""
 
 FIELD_TILING = Tiling(tile_px=512, shard_tiles=2, min_tissue_share=0, min_tissue_um2=0, exclude=())
 """How a field becomes a slide: few tiles, and nothing of it left out."""
@@ -146,16 +153,18 @@ class Bench:
             job.make()
         return job.target
 
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """Results of a function of a module on every item, in their order, several at a time."""
+        if self.workers == 1 or len(items) < 2:
+            return [function(item) for item in items]
+        if self._pool is None:
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, spawn, initializer=_begin)
+        return list(self._pool.map(function, items))
+
     def _all(self, jobs: dict[str, _Job]) -> Products:
         todo = [job for job in jobs.values() if not job.target.exists()]
-        if self.workers == 1 or len(todo) < 2:
-            for job in todo:
-                job.make_or_set_aside()
-        else:
-            if self._pool is None:
-                spawn = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(self.workers, spawn, initializer=_begin)
-            list(self._pool.map(_Job.make_or_set_aside, todo))
+        self.map(_Job.make_or_set_aside, todo)
         return {name: job.target for name, job in jobs.items()}
 
     def _job(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,23 +72,29 @@ def found_labels(product: Path, tiles: Tiles) -> NDArray[np.int64]:
 
 
 def score_field(
-    truth: NDArray[np.integer], found: NDArray[np.integer], *, mpp: float
+    truth: NDArray[np.integer],
+    found: NDArray[np.integer],
+    *,
+    mpp: float,
+    radius_um: float = RADIUS_UM,
 ) -> NDArray[np.float64]:
     """`METRICS` of one label image (y, x) against another, both with 0 as background."""
-    parts = contributions(of_labels(truth, found), iou=IOU, radius_px=RADIUS_UM / mpp)
+    parts = contributions(of_labels(truth, found), iou=IOU, radius_px=radius_um / mpp)
     return ratios(parts.sum(axis=0))
 
 
-def estimate(values: NDArray[np.float64], *, seed: int = 0) -> dict[str, Estimate]:
-    """Means of metrics, by name, of values (seeds, fields, len(METRICS))."""
+def estimate(
+    values: NDArray[np.float64], names: Sequence[str] = METRICS, *, seed: int = 0
+) -> dict[str, Estimate]:
+    """Means, by name, of values (seeds, fields, names)."""
     seeds, fields = values.shape[:2]
     over_seeds = values.mean(axis=0)
     low, high = intervals.over_slides(over_seeds, resamples=RESAMPLES, seed=seed)
-    spread = values.mean(axis=1).std(axis=0, ddof=1) if seeds > 1 else np.zeros(len(METRICS))
+    spread = values.mean(axis=1).std(axis=0, ddof=1) if seeds > 1 else np.zeros(len(names))
     columns = np.stack([over_seeds.mean(axis=0), low, high, spread])
     return {
         name: Estimate(mean, bottom, top, sd, fields, seeds)
-        for name, (mean, bottom, top, sd) in zip(METRICS, columns.T.tolist(), strict=True)
+        for name, (mean, bottom, top, sd) in zip(names, columns.T.tolist(), strict=True)
     }
 
 

@@ -10,11 +10,17 @@ from wsipsm.benchmark.score import Estimate
 Value = Estimate | float | int | str | None
 
 
-def markdown(rows: Sequence[Mapping[str, Value]]) -> str:
-    """Markdown table of rows of one kind; an estimate is its mean and its interval."""
+def markdown(rows: Sequence[Mapping[str, Value]], *, brief: Sequence[str] = ()) -> str:
+    """Markdown table of rows of one kind.
+
+    An estimate is its mean ± the standard deviation over seeds [95 % interval over fields], in
+    the columns `brief` its mean.
+    """
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
-    lines += [f"| {' | '.join(_shown(row.get(name)) for name in names)} |" for row in rows]
+    for row in rows:
+        words = [_shown(row.get(name), brief=name in brief) for name in names]
+        lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -29,9 +35,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _shown(value: Value) -> str:
+def _shown(value: Value, *, brief: bool) -> str:
     if value is None:
         return ""
+    if isinstance(value, Estimate) and brief:
+        return f"{value.mean:.3f}"
     if isinstance(value, Estimate):
         spread = f" ± {value.seed_sd:.3f}" if value.seeds > 1 else ""
         return f"{value.mean:.3f}{spread} [{value.low:.2f}, {value.high:.2f}]"
