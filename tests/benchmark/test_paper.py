@@ -83,6 +83,6 @@ def test_points_teach_borders_and_disks() -> None:
 def test_a_map_of_a_tile_uses_its_own_range() -> None:
     torch.manual_seed(0)
     encoder = frozen(Encoder("resnet18"))
-    values = paper.own_map(encoder, picture((40, 40, PURPLE), size=64), layer="layer1")
+    values = paper.own_map(encoder, picture((40, 40, PURPLE), size=64))
     assert values.shape == (64, 64)
     assert (values.min(), values.max()) == (0, 1)

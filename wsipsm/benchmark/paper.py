@@ -30,14 +30,15 @@ MIN_DENSITY = 0.12
 PEAK_DISTANCE_UM, MERGE_UM, DISK_UM, BLUR_UM = 1.5, 5.0, 0.5, 0.5
 
 
-def own_map(encoder: Encoder, image: NDArray[np.uint8], *, layer: str) -> NDArray[np.float32]:
+def own_map(encoder: Encoder, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Map of one tile by its own weights and range, float32 (y, x) in [0, 1] at its pixels.
 
-    Each block's map is brought to [0, 1] and enlarged, and so is the mean over blocks (section
-    2.1). The sign is as it comes. `image` is uint8 (3, y, x).
+    The blocks of layer1 are tapped. Each block's map is brought to [0, 1] and enlarged, and the
+    mean over blocks brought to [0, 1] (section 2.1). The sign is as it comes. `image` is uint8
+    (3, y, x).
     """
     device = next(encoder.parameters()).device
-    maps = activation_maps(encoder, to_input(image[None]).to(device), layer=layer)
+    maps = activation_maps(encoder, to_input(image[None]).to(device))
     blocks = torch.stack([_unit(block) for block in maps[0]])[None]
     fine = functional.interpolate(
         blocks, size=image.shape[1:], mode="bilinear", align_corners=False

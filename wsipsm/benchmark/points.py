@@ -21,6 +21,8 @@ RADII_UM = (2.5, 1.25)
 CLASSES = ("negative", "positive")
 """Classes of IHC by rising DAB: class 1 and class 2 of a pseudo mask."""
 
+UNCLEAR = "unclear"
+
 SCORES = ("precision", "recall", "f1")
 
 Points = Mapping[str, NDArray[np.float64]]
@@ -30,12 +32,12 @@ Points = Mapping[str, NDArray[np.float64]]
 def found_points(product: Path) -> dict[str, NDArray[np.float64]]:
     """Points of a product with label images: those that it names, else centres of instances.
 
-    A single class is called negative, for want of a second.
+    A single class is called negative, for want of a second; `unclear` are those of no class.
     """
     try:
         read_record(product)
     except QuarantinedError:
-        return {name: np.zeros((0, 2)) for name in CLASSES}
+        return {name: np.zeros((0, 2)) for name in (*CLASSES, UNCLEAR)}
     group = ngff.open_group(product)
     if "points" in group:
         points = np.asarray(group["points"], np.float64).reshape(-1, 3)
@@ -45,7 +47,8 @@ def found_points(product: Path) -> dict[str, NDArray[np.float64]]:
             np.asarray(group[f"labels/{name}/0"]) for name in ("classes", "instances")
         )
         places, numbers = centres(instances, classes)
-    return {name: places[numbers == at] for at, name in enumerate(CLASSES, start=1)}
+    found = {name: places[numbers == at] for at, name in enumerate(CLASSES, start=1)}
+    return found | {UNCLEAR: places[(numbers < 1) | (numbers > len(CLASSES))]}
 
 
 def centres(
@@ -63,6 +66,8 @@ def centres(
 
 def score_points(true: Points, found: Points, *, radius_px: float) -> dict[str, dict[str, float]]:
     """Precision, recall and F1 of each class, their mean over classes, and of all as one class.
+
+    Found points of a class that the truth does not have count for the last only.
 
     Returns
     -------

@@ -47,7 +47,6 @@ class Recipe(Section):
     clusters: int = Field(3, ge=2, description="k of the clustering")
     classes: int = Field(1, ge=1, description="clusters that are nuclei")
     oriented: bool = Field(False, description="turn each tile's map so that dense stain is bright")
-    layer: str = Field("layer1", description="stage of the backbone")
     tile_px: int = Field(512, ge=64, description="side of the tiles that the U-Nets learn from")
     backbone: str = Field("resnet34", description="encoder of both U-Nets")
     batch: int = Field(4, ge=1, description="tiles in a step")
@@ -194,7 +193,7 @@ class _OwnMaps:
 
     def __call__(self, image: NDArray[np.uint8], _: Region) -> NDArray[np.float32]:
         """The map (y, x) in [0, 1] of one tile, at its pixels."""
-        values = paper.own_map(self.encoder, image, layer=self.settings.layer)
+        values = paper.own_map(self.encoder, image)
         density = nuclear_density(image, self.slide.stain)
         if (
             self.settings.oriented
