@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,18 @@ def test_annotations_teach_and_are_not_what_their_slide_is_scored_on(project: Pr
     assert "evaluate" not in project.planned()
 
 
-@pytest.mark.parametrize("profile", ["local", "slurm"])
+@pytest.mark.parametrize("profile", ["local", "slurm", "generic"])
 def test_profiles_are_read(project: Project, profile: str) -> None:
     path = REPOSITORY / "workflow/profiles" / profile
     assert project.planned("--workflow-profile", str(path))["tile"] == 2
+
+
+def test_memory_and_time_follow_the_size_of_the_slide(project: Project) -> None:
+    with (project.folder / "slides/b.tiff").open("wb") as file:
+        file.truncate(2 * 10**9)
+    said = project.run("--dry-run", "--until", "tile").stdout
+    assert re.findall(r"mem_mb=(\d+)", said) == ["4000", "6000"]
+    assert re.findall(r"runtime=(\d+)", said) == ["120", "360"]
 
 
 def test_wrong_setting_is_one_sentence_and_exit_code_2(project: Project) -> None:

@@ -12,8 +12,8 @@ rule tile:
         "../../envs/wsipsm.yaml"
     threads: share()
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(120),
+        mem_mb=growing(4000, per_gb=1000),
+        runtime=growing(120, per_gb=120),
     params:
         facts=facts,
         settings=flags("tiling"),

@@ -13,8 +13,8 @@ rule activate:
         "../../envs/wsipsm.yaml"
     threads: share()
     resources:
-        mem_mb=growing(6000),
-        runtime=growing(240),
+        mem_mb=growing(6000, per_gb=500),
+        runtime=growing(240, per_gb=240),
         gpu=1,
     params:
         settings=flags("activation"),

@@ -12,8 +12,8 @@ rule stitch:
         "../../envs/wsipsm.yaml"
     threads: 1
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(60),
+        mem_mb=growing(8000, per_gb=4000),
+        runtime=growing(60, per_gb=60),
     params:
         settings=flags("stitching"),
     shell:

@@ -19,8 +19,8 @@ rule export:
         "../../envs/wsipsm.yaml"
     threads: 1
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(60),
+        mem_mb=growing(8000, per_gb=4000),
+        runtime=growing(60, per_gb=60),
     params:
         settings=flags("export"),
     shell:
@@ -45,8 +45,8 @@ rule export_store:
         "../../envs/wsipsm.yaml"
     threads: 1
     resources:
-        mem_mb=growing(16000),
-        runtime=growing(60),
+        mem_mb=growing(16000, per_gb=4000),
+        runtime=growing(60, per_gb=60),
     params:
         settings=flags("export"),
     shell:
