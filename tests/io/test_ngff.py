@@ -1,6 +1,9 @@
-"""Sharded arrays: the same bytes each time, and a pyramid that halves."""
+"""Sharded arrays: the same bytes each time, torn shards found, and a pyramid that halves."""
 
 import pickle
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +32,67 @@ def test_a_shard_has_the_same_bytes_each_time(tmp_path: Path, codec: str) -> Non
     if codec == "zstd":
         np.testing.assert_array_equal(again, pixels)
     assert (again[:, :64, 64:128] == 255).all()
+
+
+def torn(whole: bytes, how: str) -> bytes:
+    """What a power cut may leave of a file."""
+    middle = len(whole) // 2
+    return {
+        "empty": b"",
+        "short": whole[:middle],
+        "zeros at the end": whole[:middle] + bytes(len(whole) - middle),
+        "zeros": bytes(len(whole)),
+        "zeros inside": whole[:middle] + bytes(512) + whole[middle + 512 :],
+        "one bit": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+    }[how]
+
+
+@pytest.mark.parametrize("codec", ["zstd", "jpeg"])
+def test_a_torn_shard_is_found_by_its_checksums(tmp_path: Path, codec: str) -> None:
+    array = ngff.create_array(ngff.open_group(tmp_path / "a", "w"), "0", **SIZES, codec=codec)
+    region, beside = Region(0, 256, 256, 256), Region(0, 0, 256, 256)
+    ngff.write_shard(array, region, NOISE)
+    file = tmp_path / "a/0/c/0/0/1"
+    whole = file.read_bytes()
+    for how in ("empty", "short", "zeros at the end", "zeros", "zeros inside", "one bit"):
+        file.write_bytes(torn(whole, how))
+        assert not ngff.intact(array, region), how
+        assert ngff.intact(array, beside)
+    file.write_bytes(whole)
+    assert ngff.intact(array, region)
+
+
+FULL_DISK = """
+import sys, numpy as np
+from pathlib import Path
+from wsipsm.io import ngff
+from wsipsm.io.product import Provenance, making
+from wsipsm.types import Region
+noise = np.random.default_rng(0).integers(0, 200, (3, 1024, 1024), dtype=np.uint8)
+with making(Path(sys.argv[1]) / "a.zarr", Provenance("s", {}, {})) as partial:
+    group = ngff.open_group(partial.path, "a")
+    array = ngff.create_array(
+        group, "0", shape=(3, 1024, 1024), chunk_px=256, shard_px=1024, dtype="uint8"
+    )
+    ngff.write_shard(array, Region(0, 0, 1024, 1024), noise)
+"""
+
+
+def test_a_disk_that_is_really_full_is_one_sentence(tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    inside = [unshare or "", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=1m tmpfs {tmp_path}"
+    if not unshare or subprocess.run([*inside, mount], capture_output=True, check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    done = subprocess.run(
+        [*inside, f'{mount} && exec "$@"', "sh", sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("wsipsm.errors.WsipsmError: ")
+    assert "a.zarr.partial/content/0/c/0/0/0: the disk is full; free some space" in last
 
 
 @pytest.mark.parametrize("size", [(8, 6), (7, 6), (8, 5), (1, 3)])

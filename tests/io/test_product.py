@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -23,6 +26,7 @@ from wsipsm.io.product import (
     read_record,
     write_record,
 )
+from wsipsm.io.runs import SUFFIX, owner_of, run_record
 
 MADE = Provenance("stage", {"size": 1}, {"input": "abc"})
 FULL = Path("/dev/full")
@@ -44,8 +48,8 @@ def make_file(target: Path, text: str, provenance: Provenance = MADE) -> None:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names in a folder, sorted."""
-    return sorted(path.name for path in folder.iterdir())
+    """Names in a folder, sorted, without the records of runs."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(SUFFIX))
 
 
 # making
@@ -107,6 +111,60 @@ def test_other_work_starts_anew(tmp_path: Path) -> None:
         assert not partial.path.exists()
         assert not partial.done(0)
         partial.path.mkdir()
+
+
+def test_other_work_finds_no_snapshot(tmp_path: Path) -> None:
+    target = tmp_path / "encoder.pt"
+    with pytest.raises(ValueError, match="stop"), making(target, MADE) as partial:  # noqa: PT012
+        partial.path.with_name("snapshot").write_text("of other settings")
+        raise ValueError("stop")
+    with making(target, OTHER) as partial:
+        assert not partial.path.with_name("snapshot").exists()
+        partial.path.write_text("new")
+
+
+def test_a_record_beside_the_product_says_who_made_it_and_what_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    target = tmp_path / "scores.json"
+    with making(target, MADE) as partial:
+        owner = owner_of(target)
+        assert owner is not None
+        assert (owner["pid"], owner["job"]) == (os.getpid(), "77")
+        partial.path.write_text("x")
+    assert owner_of(target) is None
+    assert target.read_text() == "x", "the product itself does not depend on who made it"
+    record = json.loads(run_record(target).read_text())
+    assert record["id"] == MADE.as_dict()["id"]
+    assert (record["job"], record["host"]) == ("77", socket.gethostname())
+    assert record["seconds"] >= 0
+    assert record["peak_memory_mb"] > 10
+    quarantine(target, stage="tile", reason="bad")
+    assert not run_record(target).exists(), "it is not this product's any more"
+
+
+def test_who_lost_the_product_to_another_process_replaces_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "scores.json"
+    make_file(target, "theirs")
+    with (  # noqa: PT012
+        pytest.raises(WsipsmError, match="another process took it over"),
+        making(target, MADE) as partial,
+    ):
+        partial.path.write_text("mine")
+        (tmp_path / "scores.json.partial/owner.json").write_text("{}")  # where locks do not reach
+    assert target.read_text() == "theirs"
+
+
+def test_a_file_system_without_locks_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    make_file(tmp_path / "scores.json", "whole")
+    assert (tmp_path / "scores.json").read_text() == "whole"
 
 
 def test_work_survives_a_kill(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from wsipsm.io.tiles import open_tiles
 from wsipsm.tiling import tile as stage
 from wsipsm.tiling.tile import tile
 
+from ..io.test_ngff import torn
 from .test_tile import digest
 
 SETTINGS = Tiling(mpp=0.25, tile_px=64, shard_tiles=2)
@@ -50,6 +52,24 @@ def test_kills_at_random_moments_do_not_change_a_byte(drawn_slides: Path, tmp_pa
             shutil.rmtree(target)
     tile_it(slide, target)
     assert digest(target) == wanted
+
+
+@pytest.mark.parametrize("how", ["short", "zeros inside"])
+def test_a_shard_that_a_power_cut_tore_is_made_again(
+    drawn_slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    slide = drawn_slides / "phantom_2.tiff"
+    tile(slide, tmp_path / "a.zarr", settings=SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "_judge", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            tile(slide, tmp_path / "b.zarr", settings=SETTINGS)
+    written = tmp_path / "b.zarr.partial/content"
+    files = [path for path in (written / "0/c").rglob("*") if path.is_file()]
+    victim = max(files, key=lambda path: path.stat().st_size)
+    victim.write_bytes(torn(victim.read_bytes(), how))
+    tile(slide, tmp_path / "b.zarr", settings=SETTINGS)
+    assert digest(tmp_path / "b.zarr") == digest(tmp_path / "a.zarr")
 
 
 @pytest.fixture

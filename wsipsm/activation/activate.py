@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -59,7 +60,11 @@ def activate(
         group = ngff.open_group(partial.path, "a")
         array = _create_map(group, slide, mapper.stride)
         write = _WriteShard(slide, encoder, settings, tuning, array, partial)
-        shards = [shard for shard in slide.kept_shards() if not partial.done(*shard)]
+        shards = [
+            shard
+            for shard in slide.kept_shards()
+            if not partial.done(*shard, intact=functools.partial(write.intact, shard))
+        ]
         compute.run_each(write, shards, workers=workers, label="activate")
         write_record(
             partial.path, provenance, stride=mapper.stride, orientation=asdict(tuning.orientation)
@@ -100,6 +105,11 @@ class _WriteShard:
     tuning: Tuning
     array: zarr.Array[Any]
     partial: Partial
+
+    def intact(self, shard: tuple[int, int]) -> bool:
+        """Whether what a killed run wrote of a shard can be read."""
+        stride = map_stride(self.settings.layer)
+        return ngff.intact(self.array, self.slide.grid.shard(*shard).scaled_down(stride))
 
     def __call__(self, shard: tuple[int, int]) -> None:
         mapper = Mapper(self.slide, self.encoder, self.settings)

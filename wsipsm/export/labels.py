@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ def write_labels(
     names = [level["path"] for level in about["ome"]["multiscales"][0]["datasets"]]
     levels = [_like(group, images[name], name) for name in names]
     for shard in tiles.grid.shards():
-        if not partial.done(*shard):
-            _write_shard(cells, tiles.grid.shard(*shard), levels, scale=tiles.scale)
+        region = tiles.grid.shard(*shard)
+        if not partial.done(*shard, intact=functools.partial(_intact, levels, region)):
+            _write_shard(cells, region, levels, scale=tiles.scale)
             partial.finish(*shard)
     scales = ngff.multiscales("cells", axes="yx", mpp=tiles.mpp, levels=len(levels))
     image = os.path.relpath(tiles.path.absolute(), target.absolute())
@@ -43,6 +45,11 @@ def write_labels(
         "image-label": {"source": {"image": image}},
     }
     write_record(partial.path, provenance, cells=cells.count)
+
+
+def _intact(levels: list[zarr.Array[Any]], region: Region) -> bool:
+    pyramid = enumerate(levels)
+    return all(ngff.intact(array, region.scaled_down(2**level)) for level, array in pyramid)
 
 
 def _like(group: zarr.Group, image: object, name: str) -> zarr.Array[Any]:

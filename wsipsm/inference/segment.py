@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from wsipsm import compute
 from wsipsm.config import Inference
 from wsipsm.inference.measure import measure
 from wsipsm.inference.outlines import outlines
-from wsipsm.io.parquet import TILE_CELL_SCHEMA, part_of, write_cells
+from wsipsm.io.parquet import TILE_CELL_SCHEMA, intact, part_of, write_cells
 from wsipsm.io.product import Partial, Provenance, making, read_record, write_record
 from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.models.segmenter import Segmented, Segmenter, load_segmenter
@@ -49,7 +50,11 @@ def segment(
     with making(target, provenance) as partial:
         partial.path.mkdir(exist_ok=True)
         write = _WriteShard(slide, model, settings, partial)
-        shards = [shard for shard in slide.kept_shards() if not partial.done(*shard)]
+        shards = [
+            shard
+            for shard in slide.kept_shards()
+            if not partial.done(*shard, intact=functools.partial(write.intact, shard))
+        ]
         compute.run_each(write, shards, workers=workers, label="segment")
         record = read_record(tiles)
         write_record(
@@ -72,6 +77,10 @@ class _WriteShard:
     model: Path
     settings: Inference
     partial: Partial
+
+    def intact(self, shard: tuple[int, int]) -> bool:
+        """Whether what a killed run wrote of a shard can be read."""
+        return intact(part_of(self.partial.path, shard))
 
     def __call__(self, shard: tuple[int, int]) -> None:
         segmenter, record = load_segmenter(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,11 +11,13 @@ import cv2
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import LocalStore
 
 from wsipsm.config import Codec
 from wsipsm.io import pipeline as pipeline  # for its effect: how chunks are coded
 from wsipsm.io.jpeg_codec import JpegCodec
+from wsipsm.io.runs import to_disk
 from wsipsm.types import Region
 
 
@@ -48,7 +52,7 @@ def create_array(
         fill_value=fill,
         dimension_names=axes,
         serializer=JpegCodec() if codec == "jpeg" else "auto",
-        compressors=None if codec == "jpeg" else ZstdCodec(level=1),
+        compressors=Crc32cCodec() if codec == "jpeg" else ZstdCodec(level=1, checksum=True),
     )
 
 
@@ -60,6 +64,8 @@ def write_shard(array: zarr.Array[Any], region: Region, data: NDArray[Any]) -> N
     ValueError
         `region` does not begin and end at shard borders (or at the end of the array): two
         processes that write to one shard would lose data without a word.
+    OSError
+        The disk is full.
     """
     assert array.shards is not None
     side = array.shards[-1]
@@ -69,7 +75,48 @@ def write_shard(array: zarr.Array[Any], region: Region, data: NDArray[Any]) -> N
         stop = start + length
         if start % side or (stop % side and stop != size):
             raise ValueError(f"{array.name}: {start}:{stop} is not made of whole shards of {side}")
-    array[(..., *region.slices)] = data
+    try:
+        array[(..., *region.slices)] = data
+    except RuntimeError as error:  # of the Rust code that writes
+        if f"(os error {errno.ENOSPC})" in str(error):
+            raise OSError(
+                errno.ENOSPC, "No space left on device", str(_file(array, 0, 0))
+            ) from None
+        raise
+    for row, col in _shards(array, region):
+        if _file(array, row, col).exists():  # one that holds nothing but `fill` has no file
+            to_disk(_file(array, row, col))
+
+
+def intact(array: zarr.Array[Any], region: Region) -> bool:
+    """Whether the shards of a region are as they were written, by their checksums.
+
+    A power cut leaves files that end early, or hold zeros in parts.
+    """
+    files = [_file(array, row, col) for row, col in _shards(array, region)]
+    if any(file.exists() and not file.stat().st_size for file in files):
+        return False
+    try:
+        array[(..., *region.slices)]
+    except (RuntimeError, ValueError, OSError):
+        return False
+    return True
+
+
+def _shards(array: zarr.Array[Any], region: Region) -> Iterator[tuple[int, int]]:
+    """Row and column of every shard of a region."""
+    side = (array.shards or array.chunks)[-1]
+    for y in range(region.y, region.y + region.height, side):
+        for x in range(region.x, region.x + region.width, side):
+            yield y // side, x // side
+
+
+def _file(array: zarr.Array[Any], row: int, col: int) -> Path:
+    """File of one shard."""
+    store = array.store_path
+    key = array.metadata.encode_chunk_key((0,) * (array.ndim - 2) + (row, col))
+    assert isinstance(store.store, LocalStore)
+    return store.store.root / store.path / key
 
 
 def read_padded(array: zarr.Array[Any], region: Region, *, fill: float) -> NDArray[Any]:

@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from wsipsm.io.product import read_record
+from wsipsm.io.runs import to_disk
 from wsipsm.types import MEASUREMENTS
 
 ROW_GROUP = 10_000
@@ -52,6 +53,16 @@ def write_cells(path: Path, cells: pa.Table, record: dict[str, Any]) -> None:
     cells = cells.append_column("bbox", pa.StructArray.from_arrays(columns, BOX))
     with writing_cells(path, cells.schema, record, compression="lz4") as write:
         write(cells)
+    to_disk(path)
+
+
+def intact(path: Path) -> bool:
+    """Whether a file of cells is as it was written, by its checksums."""
+    try:
+        pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 @contextmanager
@@ -77,6 +88,7 @@ def writing_cells(
         path,
         schema,
         compression=compression,
+        write_page_checksum=True,
         use_dictionary=["class"],
         write_statistics=[*plain, *(f"bbox.{name}" for name in BOX)],
     ) as file:

@@ -2,21 +2,21 @@
 
 A product is a file or a folder that one stage writes. It exists complete or not at all: the
 stage works in a sibling, `NAME.partial`, that is keyed by the product's provenance, so that the
-next try of the same work continues and any other work starts anew. A slide that cannot be used
-gets a *quarantined* product at each stage, which holds nothing but the reason.
+next try of the same work continues and any other work starts anew. Host, time and memory stand
+beside it (`io.runs`). A slide that cannot be used gets a *quarantined* product at each stage, which
+holds nothing but the reason.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import functools
 import hashlib
 import json
 import shutil
 import sqlite3
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 
 import wsipsm
 from wsipsm.errors import DataError, QuarantinedError, WsipsmError
+from wsipsm.io import runs
 
 _BROKEN = (zipfile.BadZipFile, sqlite3.Error)
 
@@ -92,9 +93,9 @@ class Partial:
         self._done = folder / "done"
         self._done.mkdir(parents=True, exist_ok=True)
 
-    def done(self, *key: object) -> bool:
-        """Whether the piece of work `key` was finished, now or before a kill."""
-        return (self._done / "_".join(map(str, key))).exists()
+    def done(self, *key: object, intact: Callable[[], bool] = lambda: True) -> bool:
+        """Whether the piece of work `key` was finished, now or before a kill, and is `intact`."""
+        return (self._done / "_".join(map(str, key))).exists() and intact()
 
     def finish(self, *key: object) -> None:
         """Note that the piece of work `key` is finished and on disk."""
@@ -114,19 +115,18 @@ def making(target: Path, provenance: Provenance) -> Iterator[Partial]:
         The disk is full, or another process is making the same product.
     """
     folder = target.with_name(target.name + ".partial")
-    key = provenance.as_dict()["id"]
+    made = provenance.as_dict()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder, target):
-            key_file = folder / "key"
-            if not key_file.exists() or key_file.read_text() != key:
-                for path in (folder / "content", folder / "done"):
-                    _remove(path)
-                key_file.write_text(key)
+        with runs.owning(folder, target) as claim:
+            _start_anew_unless(folder, made["id"])
             partial = Partial(folder)
             yield partial
+            runs.to_disk(partial.path)
+            claim.check()
             _remove(target)
             partial.path.rename(target)
+            claim.record(made)
             shutil.rmtree(folder)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -135,16 +135,14 @@ def making(target: Path, provenance: Provenance) -> Iterator[Partial]:
         raise WsipsmError(f"{where}: the disk is full; free some space and run again") from error
 
 
-@contextmanager
-def _lock(folder: Path, target: Path) -> Iterator[None]:
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise WsipsmError(
-                f"{target}: another process is making it; wait for that one, or end it"
-            ) from None
-        yield
+def _start_anew_unless(folder: Path, key: str) -> None:
+    """Empty a folder of partial work, its snapshots too, that was not keyed by `key`."""
+    key_file = folder / "key"
+    if not key_file.exists() or key_file.read_text() != key:
+        for path in folder.iterdir():
+            if path.name not in (runs.LOCK, runs.OWNER):
+                _remove(path)
+        key_file.write_text(key)
 
 
 def _remove(path: Path) -> None:
@@ -261,3 +259,4 @@ def quarantine(target: Path, *, stage: str, reason: str) -> None:
     _remove(target)
     content.rename(target)
     _remove(folder)
+    _remove(runs.run_record(target))

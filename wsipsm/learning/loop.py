@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from wsipsm.errors import DataError
 from wsipsm.io.checkpoint import save
+from wsipsm.io.runs import to_disk
 
 Sample = tuple[Tensor, ...]
 SampleOf = Callable[[int, int], Sample]
@@ -206,6 +207,7 @@ class _Run:
         }
         ahead = snapshot.with_name(snapshot.name + ".new")
         save(state, ahead)
+        to_disk(ahead)
         ahead.replace(snapshot)
 
     def resume(self, snapshot: Path) -> None:

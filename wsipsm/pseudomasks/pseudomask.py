@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,7 +70,11 @@ def pseudomask(
         group = ngff.open_group(partial.path, "a")
         classes, instances = _create_labels(group, slide)
         write = _WriteShard(labeller, codebook, classes, instances, partial)
-        shards = [shard for shard in slide.kept_shards() if not partial.done(*shard)]
+        shards = [
+            shard
+            for shard in slide.kept_shards()
+            if not partial.done(*shard, intact=functools.partial(write.intact, shard))
+        ]
         compute.run_each(write, shards, workers=workers, label="pseudomask")
         write_record(
             partial.path,
@@ -109,6 +114,11 @@ class _WriteShard:
     classes: zarr.Array[Any]
     instances: zarr.Array[Any]
     partial: Partial
+
+    def intact(self, shard: tuple[int, int]) -> bool:
+        """Whether what a killed run wrote of a shard can be read."""
+        region = self.labeller.slide.grid.shard(*shard)
+        return all(ngff.intact(array, region) for array in (self.classes, self.instances))
 
     def __call__(self, shard: tuple[int, int]) -> None:
         region = self.labeller.slide.grid.shard(*shard)

@@ -254,8 +254,17 @@ class _WriteShard:
             shard
             for shard in self.grid.shards()
             if any(self.written[tile] for tile in self.grid.tiles_of_shard(*shard))
-            and not self.partial.done(*shard)
+            and not self.partial.done(*shard, intact=functools.partial(self._intact, shard))
         ]
+
+    def _intact(self, shard: tuple[int, int]) -> bool:
+        """Whether what a killed run wrote of a shard can be read."""
+        region, side = self.grid.shard(*shard), self.grid.shard_tiles
+        block = Region(shard[0] * side, shard[1] * side, side, side)
+        return all(
+            ngff.intact(array, region.scaled_down(2**level))
+            for level, array in enumerate(self.levels)
+        ) and all(ngff.intact(array, block) for array in self.scores.values())
 
     def megapixels(self, shard: tuple[int, int]) -> float:
         """Size of a shard, millions of pixels."""
