@@ -9,6 +9,7 @@ configfile: "config/config.yaml"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/machine.smk"
 include: "workflow/rules/01_tiling.smk"
 include: "workflow/rules/02_pretraining.smk"
 include: "workflow/rules/03_activation.smk"
@@ -27,6 +28,19 @@ rule all:
         exports(),
         "<results>/report/index.html",
         "<results>/summary.txt",
+
+
+# Held while this runs, so that `wsipsm resume` does not start a second one beside it.
+onstart:
+    hold(Path(".snakemake/wsipsm.lock"))
+
+
+# What failed and where, and the table of the slides that were set aside, though no report came.
+onerror:
+    asked = Path(".snakemake/wsipsm.json")
+    asked.write_text(SETTINGS.model_dump_json())
+    table = Path(SETTINGS.results, "quarantine.tsv")
+    shell("wsipsm status --configfile {asked:q} --quarantined {table:q} >&2")
 
 
 # The last lines of a whole run, and exit code 1 if it set a slide aside.

@@ -22,6 +22,7 @@ from wsipsm.options import (
     target,
     workers,
 )
+from wsipsm.site.commands import doctor, resume, status
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,6 +31,10 @@ def main() -> None:
     """Turn whole-slide images into cells, without annotations."""
     compute.one_thread_each()
     compute.keep_memory()
+
+
+for command in (doctor, status, resume):
+    main.add_command(command)
 
 
 @main.command()

@@ -73,14 +73,21 @@ class Group(click.Group):
 
 
 def set_aside(product: Path, *, wanted: bool, work: Callable[[], object]) -> None:
-    """Do `work`; where data are bad and it is `wanted`, quarantine `product` instead of failing."""
-    try:
-        work()
-    except DataError as error:
-        if not wanted:
-            raise
-        from wsipsm.io.product import quarantine as write_quarantined
+    """Do `work`; where it is `wanted`, quarantine `product` instead of failing.
 
-        stage = click.get_current_context().info_name or ""
+    Data that cannot be used are a reason, and so is work that has died three times.
+    """
+    if not wanted:
+        work()
+        return
+    from wsipsm.io.product import quarantine as write_quarantined
+    from wsipsm.io.tries import counted
+
+    context = click.get_current_context()
+    stage = context.info_name or ""
+    try:
+        with counted(product, command={"stage": stage, **context.params}):
+            work()
+    except DataError as error:
         write_quarantined(product, stage=stage, reason=str(error))
         click.echo(f"wsipsm: quarantined: {error}", err=True)

@@ -85,6 +85,21 @@ def test_a_run_killed_at_every_stage_continues_to_the_same_cells(
 
 
 @pytest.mark.slow
+def test_a_cohort_of_bad_slides_says_so_and_why(project: Project) -> None:
+    project.list_slides("a slides/a.tiff train ", "b slides/b.tiff test ")
+    done = project.run("--keep-going")
+    assert done.returncode == 1, done.stdout
+    assert "every slide of the cohort was set aside" in (
+        project.results / "logs/pretraining/encoder.log"
+    ).read_text()
+    assert "2 slides: 2 quarantined" in done.stdout
+    head, *rows = (project.results / "quarantine.tsv").read_text().splitlines()
+    assert head.split("\t") == ["slide", "stage", "reason"]
+    assert [row.split("\t")[:2] for row in rows] == [["a", "tile"], ["b", "tile"]]
+    assert "slides/a.tiff" in rows[0]
+
+
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_two_real_slides_are_done_and_a_broken_one_is_set_aside(
     test_data: Path, tmp_path: Path

@@ -1,6 +1,5 @@
 """The configuration, the slide sheet, and what the rules share."""
 
-import functools
 import shlex
 import sys
 import time
@@ -79,34 +78,6 @@ def exports():
 def evaluations():
     """Scores of each model, if the slide sheet names truth for any slide."""
     return expand("<results>/evaluation/{model}.json", model=SETTINGS.models if any(TRUTH) else [])
-
-
-def share():
-    """Cores for a job that each slide has: all slides at once, and one core at the least."""
-    return max(1, (workflow.cores or 1) // len(SLIDES))
-
-
-def growing(amount, *, per_gb=0):
-    """A resource that grows with each attempt, and by `per_gb` with each GB of the slide file."""
-    return lambda wildcards, attempt: round((amount + per_gb * size_gb(wildcards)) * attempt)
-
-
-def size_gb(wildcards):
-    """Size of the slide of a job, or 0 for a job of the cohort; a MIRAX slide with its folder."""
-    row = SLIDES.get(getattr(wildcards, "slide", None))
-    return file_gb(row.path) if row else 0
-
-
-@functools.cache
-def file_gb(name):
-    """Size of a slide; 0 of one that is away for now, as its job will say so."""
-    path = Path(name)
-    beside = path.with_suffix("") if path.suffix.lower() == ".mrxs" else path
-    try:
-        inside = sum(file.stat().st_size for file in beside.iterdir()) if beside.is_dir() else 0
-        return (path.stat().st_size + inside) / 1e9
-    except OSError:
-        return 0
 
 
 def any_quarantined():

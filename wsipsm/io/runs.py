@@ -140,4 +140,4 @@ def _peak_gpu_memory_mb() -> int:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return 0
-    return round(torch.cuda.max_memory_allocated() / 2**20)
+    return int(torch.cuda.max_memory_allocated() / 2**20)
