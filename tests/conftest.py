@@ -36,7 +36,13 @@ def _no_gpu() -> str | None:
 
 
 def _no_slurm() -> str | None:
-    return None if shutil.which("sbatch") else "no SLURM: sbatch is not installed"
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    missing = [
+        n for n in ("slurmctld", "slurmd", "sbatch", "munged") if not shutil.which(n, path=path)
+    ]
+    if missing:
+        return f"no SLURM: {missing[0]} is not installed"
+    return None if os.geteuid() == 0 else "no SLURM: only root can start one for the tests"
 
 
 def _no_data() -> str | None:

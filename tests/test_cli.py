@@ -142,3 +142,12 @@ def test_several_values_and_none_reach_the_section() -> None:
 def test_settings_are_printed() -> None:
     assert run("settings-of", "table").output.rstrip() == config.settings_table()
     assert '"title": "Config"' in run("settings-of", "schema").output
+
+
+def test_a_file_of_words_stands_for_them(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text(f"'{tmp_path}/no such folder' --slides=a '--slides=b c'")
+    result = run("summary", f"@{words}", "--models", "unet")
+    assert result.exit_code == 2
+    assert "no such folder' does not exist" in result.output
+    assert run("summary", "@nothing", "--models", "unet").exit_code == 2

@@ -1,8 +1,17 @@
-"""Workers: results in order, the first error, and progress as lines of a log."""
+"""Workers: results in order, the first error, progress as lines of a log, kills, GPUs."""
+
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from wsipsm import compute
+from wsipsm.clusters import dask_client
+from wsipsm.errors import WsipsmError
 
 
 def square(number: int) -> int:
@@ -26,3 +35,90 @@ def test_progress_in_a_log_is_lines_of_what_was_paid(capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("tile: 100 %, 8/8 MP, ")
     assert all("\r" not in line for line in lines)
+
+
+def test_workers_fit_the_allotted_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_MEM_PER_CPU", raising=False)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
+    assert compute.fitting_workers() == compute.allotted_cores() == 1
+    monkeypatch.delenv("SLURM_CPUS_PER_TASK")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1000")
+    assert compute.allotted_memory_mb() == 1000
+    assert compute.fitting_workers() == 1
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "10")
+    assert compute.fitting_workers() == 1
+
+
+def gpu_of_worker() -> str:
+    time.sleep(0.2)  # so that the other has a turn
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_each_gpu_has_a_process_that_sees_no_other() -> None:
+    with dask_client(4, gpus=["3", "5"]) as client:
+        threads = client.nthreads()
+        assert set(client.run(gpu_of_worker).values()) == {"3", "5"}
+        assert sorted(threads.values()) == [2, 2]
+
+
+class Store:
+    """Squares numbers into files, as stages write shards; slow enough to be killed at work."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, number: int) -> int:
+        time.sleep(0.02)
+        (self.folder / str(number)).write_text(str(number**2))
+        return number**2
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_lose_nothing(tmp_path: Path) -> None:
+    """Twenty runs on a real cluster of processes, each of which loses a worker on its way."""
+    from distributed import Client, LocalCluster
+
+    chance, lost = random.Random(7), 0
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+    with cluster, Client(cluster) as client, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WSIPSM_SCHEDULER", client.scheduler.address)
+        for turn in range(20):
+            folder = tmp_path / str(turn)
+            folder.mkdir()
+            client.wait_for_workers(2, timeout=120)
+            victims = sorted(client.run(os.getpid).values())
+            timer = threading.Timer(
+                chance.uniform(0, 0.2), os.kill, (chance.choice(victims), signal.SIGKILL)
+            )
+            timer.start()
+            found = compute.run_each(Store(folder), range(20), workers=2, label="store")
+            timer.join()
+            assert found == [number**2 for number in range(20)]
+            written = {int(path.name): int(path.read_text()) for path in folder.iterdir()}
+            assert written == {number: number**2 for number in range(20)}
+            until = time.monotonic() + 60
+            while not set(victims) - set(client.run(os.getpid).values()):
+                assert time.monotonic() < until, "the worker did not die"
+                time.sleep(0.05)
+            lost += 1
+    assert lost == 20
+
+
+def devour(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.slow
+def test_an_item_that_kills_every_worker_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dask
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as client,
+    ):
+        monkeypatch.setenv("WSIPSM_SCHEDULER", client.scheduler.address)
+        with pytest.raises(WsipsmError, match="several workers were lost on one shard"):
+            compute.run_each(devour, [1], workers=1, label="devour")

@@ -1,4 +1,4 @@
-"""What the machine offers: workers, devices, Dask, threads. The only place that knows it."""
+"""What the machine offers: cores, memory, devices, threads; and work shared among its workers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from wsipsm.clusters import dask_client
+from wsipsm.errors import WsipsmError
 
 if TYPE_CHECKING:
     import torch
 
 LOG_SECONDS = 60.0
+BASE_MB, WORKER_MB = 600, 400
+"""Memory of a stage at rest, and of each worker; a job that needs more is tried with more."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,6 +31,18 @@ def allotted_cores() -> int:
     allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
     affinity = len(os.sched_getaffinity(0))
     return min(int(allotted), affinity) if allotted.isdigit() else affinity
+
+
+def allotted_memory_mb() -> float:
+    """Memory that this process may use: of the SLURM allocation, the cgroup, or the machine."""
+    from distributed.system import MEMORY_LIMIT
+
+    a_node = os.environ.get("SLURM_MEM_PER_NODE", "")
+    a_core = os.environ.get("SLURM_MEM_PER_CPU", "")
+    limits = [MEMORY_LIMIT / 2**20]
+    limits += [float(a_node)] if a_node.isdigit() and a_node != "0" else []
+    limits += [float(a_core) * allotted_cores()] if a_core.isdigit() and a_core != "0" else []
+    return min(limits)
 
 
 def one_thread_each() -> None:
@@ -60,21 +76,19 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@contextmanager
-def dask_client(workers: int) -> Iterator[Any]:
-    """A Dask client over `workers` threads here, or over `WSIPSM_SCHEDULER` (an address)."""
-    from distributed import Client, LocalCluster
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` takes them."""
+    import torch
 
-    address = os.environ.get("WSIPSM_SCHEDULER")
-    if address:
-        with Client(address) as client:
-            yield client
-        return
-    cluster = LocalCluster(
-        n_workers=1, threads_per_worker=workers, processes=False, dashboard_address="127.0.0.1:0"
-    )
-    with cluster, Client(cluster) as client:
-        yield client
+    if not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return named.split(",") if named else [str(n) for n in range(torch.cuda.device_count())]
+
+
+def fitting_workers() -> int:
+    """Workers that the allotted cores and the allotted memory are enough for."""
+    return max(1, min(allotted_cores(), int((allotted_memory_mb() - BASE_MB) / WORKER_MB)))
 
 
 def run_each(
@@ -88,25 +102,55 @@ def run_each(
 ) -> list[R]:
     """Results of `function` on every item, in the order of the items, by Dask workers.
 
-    Workers are as many as cores are allotted, unless said otherwise.
+    Workers are as many as cores and memory are allotted for, unless said otherwise; with several
+    GPUs, each has a process of its own.
 
     The function and the items travel to the workers by pickle: it holds paths and settings,
     opens files and models itself, writes what is large to disk and returns little. The first
-    error ends the work and is raised. Progress, counted in units of `cost`, is shown on a
-    terminal, and else printed once a minute, a line each time.
-    """
-    from distributed import as_completed
+    error ends the work and is raised; the work of a worker that is lost is done again by another.
+    Progress, counted in units of `cost`, is shown on a terminal, and else printed once a minute,
+    a line each time.
 
+    Raises
+    ------
+    WsipsmError
+        An item has cost several workers their lives, or the Dask scheduler is gone.
+    """
     if not items:
         return []
-    with dask_client(min(workers or allotted_cores(), len(items))) as client:
+    count = min(workers or fitting_workers(), len(items))
+    results: dict[str, R] = {}
+    with dask_client(count, gpus=visible_gpus()) as client:
         futures = client.map(function, items, pure=False)
-        costs = {future.key: cost(item) for future, item in zip(futures, items, strict=True)}
+        keys = [future.key for future in futures]
+        costs = dict(zip(keys, map(cost, items), strict=True))
         with _progress(label, total=sum(costs.values()), unit=unit) as progress:
-            for future in as_completed(futures):
-                future.result()
+            for future in _ended(futures, label):
+                results[future.key] = future.result()
+                future.release()  # so that no worker that is lost takes a result with it
                 progress.update(costs[future.key])
-        return list(client.gather(futures))
+    return [results[key] for key in keys]
+
+
+def _ended(futures: list[Any], label: str) -> Iterator[Any]:
+    """Futures as they end; what happens to workers is one sentence."""
+    from distributed import KilledWorker, as_completed
+    from distributed.client import FutureCancelledError
+
+    try:
+        for future in as_completed(futures):
+            error = future.exception()
+            if isinstance(error, KilledWorker | FutureCancelledError):
+                raise error
+            yield future
+    except KilledWorker:
+        raise WsipsmError(
+            f"{label}: several workers were lost on one shard; give them more memory"
+        ) from None
+    except FutureCancelledError:
+        raise WsipsmError(
+            f"{label}: the Dask scheduler is gone; start it again, or unset WSIPSM_SCHEDULER"
+        ) from None
 
 
 def _progress(label: str, *, total: float, unit: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,10 @@ _COPIED = (
     "config/config.schema.json",
     "workflow/profiles/local/config.yaml",
     "workflow/profiles/slurm/config.yaml",
+    "workflow/profiles/generic/config.yaml",
+    "workflow/profiles/generic/submit",
+    "workflow/profiles/generic/status",
+    "workflow/profiles/generic/cancel",
 )
 """What the user edits, or reads beside it."""
 
@@ -70,6 +75,8 @@ def lay_out(folder: Path, slides: Sequence[Path] = ()) -> list[Path]:
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
+        if name in _COPIED:
+            shutil.copymode(_tree() / name, folder / name)
     with (folder / "config/slides.tsv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, SlideRow.model_fields, delimiter="\t", lineterminator="\n")
         table.writeheader()

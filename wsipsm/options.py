@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,11 @@ class Group(click.Group):
         """Names of the commands, in the order of their definition."""
         return list(self.commands)
 
+    def make_context(self, info_name: str | None, args: list[str], **extra: Any) -> click.Context:
+        """Take `@FILE` for the words that FILE holds, quoted as for a shell: there may be many."""
+        words = [word for given in args for word in _words_of(given)]
+        return super().make_context(info_name, words, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an error of ours as one sentence and exit with its code."""
         try:
@@ -70,6 +76,11 @@ class Group(click.Group):
         except WsipsmError as error:
             click.echo(f"wsipsm: {error}", err=True)
             sys.exit(error.exit_code)
+
+
+def _words_of(given: str) -> list[str]:
+    path = Path(given[1:])
+    return shlex.split(path.read_text()) if given.startswith("@") and path.is_file() else [given]
 
 
 def set_aside(product: Path, *, wanted: bool, work: Callable[[], object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,18 @@ def test_memory_and_time_follow_the_size_of_the_slide(project: Project) -> None:
     said = project.run("--dry-run", "--until", "tile").stdout
     assert re.findall(r"mem_mb=(\d+)", said) == ["4000", "6000"]
     assert re.findall(r"runtime=(\d+)", said) == ["120", "360"]
+
+
+@pytest.mark.slow
+def test_lists_of_many_slides_reach_the_commands_by_file(project: Project) -> None:
+    names = [f"slide_{number:04d}_{'x' * 60}" for number in range(600)]
+    project.list_slides(*(f"{name} slides/a.tiff train " for name in names))
+    said = project.run("--dry-run", "--printshellcmds", "--until", "report").stdout
+    (command,) = re.findall(r"wsipsm report .*", said)
+    (path,) = re.findall(r"@(\S+)", command)
+    words = shlex.split((project.folder / path).read_text())
+    assert [f"--slides={name}" for name in names] == words[:600]
+    assert len(command) < 1000
 
 
 def test_wrong_setting_is_one_sentence_and_exit_code_2(project: Project) -> None:

@@ -89,9 +89,10 @@ def test_a_cohort_of_bad_slides_says_so_and_why(project: Project) -> None:
     project.list_slides("a slides/a.tiff train ", "b slides/b.tiff test ")
     done = project.run("--keep-going")
     assert done.returncode == 1, done.stdout
-    assert "every slide of the cohort was set aside" in (
-        project.results / "logs/pretraining/encoder.log"
-    ).read_text()
+    assert (
+        "every slide of the cohort was set aside"
+        in (project.results / "logs/pretraining/encoder.log").read_text()
+    )
     assert "2 slides: 2 quarantined" in done.stdout
     head, *rows = (project.results / "quarantine.tsv").read_text().splitlines()
     assert head.split("\t") == ["slide", "stage", "reason"]

@@ -16,8 +16,9 @@ rule pretrain:
         runtime=growing(480),
         gpu=1,
     params:
+        tiles=lambda wildcards, input: arguments(input.tiles),
         settings=flags("pretraining"),
         seed=SETTINGS.seed,
     shell:
-        "wsipsm pretrain {input.tiles:q} {output.encoder:q} {params.settings}"
+        "wsipsm pretrain {params.tiles} {output.encoder:q} {params.settings}"
         " --seed {params.seed} --workers {threads} > {log:q} 2>&1"

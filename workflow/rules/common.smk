@@ -1,5 +1,7 @@
 """The configuration, the slide sheet, and what the rules share."""
 
+import hashlib
+import os
 import shlex
 import sys
 import time
@@ -21,6 +23,7 @@ def checked(values):
     return settings, {row.slide: row for row in rows}
 
 
+LONGEST = 30_000
 SETTINGS, SLIDES = checked(config)
 TRUTH = [row.scored_on for row in SLIDES.values()]
 LESSONS = [row.lesson for row in SLIDES.values() if row.split == "train"]
@@ -41,7 +44,25 @@ def options(**values):
     for name, value in values.items():
         several = value if isinstance(value, (tuple, list)) else [value]
         words += [f"--{name.replace('_', '-')}={each}" for each in several or [""]]
-    return shlex.join(words)
+    return arguments(words)
+
+
+def arguments(words):
+    """Words for the shell, or where they are many the name of a file that holds them.
+
+    A shell takes no command of more than 128 KiB, which is the paths of two thousand slides.
+    """
+    line = shlex.join(words)
+    if len(line) <= LONGEST:
+        return line
+    folder = Path(SETTINGS.results, "lists")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{hashlib.sha256(line.encode()).hexdigest()[:16]}.txt"
+    if not path.exists():
+        ahead = path.with_name(f"{path.name}.{os.getpid()}")
+        ahead.write_text(line)
+        ahead.replace(path)
+    return f"@{shlex.quote(str(path))}"
 
 
 def flags(section):

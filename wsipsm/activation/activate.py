@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from wsipsm import compute
 from wsipsm.activation.orientation import Orientation, align, orient
+from wsipsm.batches import Batches, Spent, say_busy
 from wsipsm.config import Activation
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, making, write_record
@@ -65,7 +67,7 @@ def activate(
             for shard in slide.kept_shards()
             if not partial.done(*shard, intact=functools.partial(write.intact, shard))
         ]
-        compute.run_each(write, shards, workers=workers, label="activate")
+        say_busy("activate", compute.run_each(write, shards, workers=workers, label="activate"))
         write_record(
             partial.path, provenance, stride=mapper.stride, orientation=asdict(tuning.orientation)
         )
@@ -111,11 +113,13 @@ class _WriteShard:
         stride = map_stride(self.settings.layer)
         return ngff.intact(self.array, self.slide.grid.shard(*shard).scaled_down(stride))
 
-    def __call__(self, shard: tuple[int, int]) -> None:
+    def __call__(self, shard: tuple[int, int]) -> Spent:
         mapper = Mapper(self.slide, self.encoder, self.settings)
         region = self.slide.grid.shard(*shard).scaled_down(mapper.stride)
-        ngff.write_shard(self.array, region, mapper.shard(shard, self.tuning))
+        maps, spent = mapper.shard(shard, self.tuning)
+        ngff.write_shard(self.array, region, maps)
         self.partial.finish(*shard)
+        return spent
 
 
 class Mapper:
@@ -154,18 +158,22 @@ class Mapper:
         batches = zip(_batches(images), *weights, strict=True)
         return np.concatenate([self._raw(batch, list(own)) for batch, *own in batches])
 
-    def shard(self, shard: tuple[int, int], tuning: Tuning) -> NDArray[np.float16]:
-        """Oriented maps of one shard, 0 where there is no tissue tile."""
+    def shard(self, shard: tuple[int, int], tuning: Tuning) -> tuple[NDArray[np.float16], Spent]:
+        """Oriented maps of one shard, 0 where there is no tissue tile; and what time they took."""
         area = self.slide.grid.shard(*shard).scaled_down(self.stride)
         out = np.zeros((area.height, area.width), np.float16)
         kept = self.slide.kept_tiles_of(shard)
-        for batch in (kept[i : i + BATCH] for i in range(0, len(kept), BATCH)):
-            images = np.stack([self._read(tile) for tile in batch])
-            maps = tuning.orientation.apply(self._raw(images, tuning.weights))
+        raw = functools.partial(self._raw, weights=tuning.weights)
+        batches = Batches(self._images, raw, BATCH, self.device)
+        for batch, _, made in batches.over(kept):
+            maps = tuning.orientation.apply(made)
             for tile, found in zip(batch, maps, strict=True):
                 where = self.slide.grid.tile(*tile).scaled_down(self.stride).within(area)
                 out[where.slices] = found[: where.height, : where.width]
-        return out
+        return out, batches.spent
+
+    def _images(self, tiles: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
+        return np.stack([self._read(tile) for tile in tiles])
 
     def _read(self, tile: tuple[int, int]) -> NDArray[np.uint8]:
         side = self.slide.grid.tile_px

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsipsm import compute
+from wsipsm.batches import Batches, Spent, say_busy
 from wsipsm.config import Inference
 from wsipsm.inference.measure import measure
 from wsipsm.inference.outlines import outlines
@@ -55,7 +57,7 @@ def segment(
             for shard in slide.kept_shards()
             if not partial.done(*shard, intact=functools.partial(write.intact, shard))
         ]
-        compute.run_each(write, shards, workers=workers, label="segment")
+        say_busy("segment", compute.run_each(write, shards, workers=workers, label="segment"))
         record = read_record(tiles)
         write_record(
             partial.path,
@@ -82,13 +84,15 @@ class _WriteShard:
         """Whether what a killed run wrote of a shard can be read."""
         return intact(part_of(self.partial.path, shard))
 
-    def __call__(self, shard: tuple[int, int]) -> None:
+    def __call__(self, shard: tuple[int, int]) -> Spent:
         segmenter, record = load_segmenter(
             self.model, settings=self.settings, mpp=self.slide.mpp, device=compute.device()
         )
         worker = _Worker(self.slide, segmenter, self.settings, record["classes"])
-        write_cells(part_of(self.partial.path, shard), worker.shard(shard), {"shard": shard})
+        cells, spent = worker.shard(shard)
+        write_cells(part_of(self.partial.path, shard), cells, {"shard": shard})
         self.partial.finish(*shard)
+        return spent
 
 
 class _Worker:
@@ -102,18 +106,20 @@ class _Worker:
         self.ring_um = settings.ring_um
         self.halo_px = _halo_px(settings, slide.mpp)
 
-    def shard(self, shard: tuple[int, int]) -> pa.Table:
-        """Cells of the tissue tiles of one shard, in the order of the tiles."""
+    def shard(self, shard: tuple[int, int]) -> tuple[pa.Table, Spent]:
+        """Cells of the tissue tiles of one shard, in the order of the tiles; and their time."""
         kept = self.slide.kept_tiles_of(shard)
         tables = [TILE_CELL_SCHEMA.empty_table()]
-        for batch in (kept[i : i + self.batch] for i in range(0, len(kept), self.batch)):
-            images = np.stack([self.slide.read(self._region(tile)) for tile in batch])
-            found = self.segmenter(images)
+        batches = Batches(self._images, self.segmenter, self.batch, compute.device())
+        for batch, images, found in batches.over(kept):
             tables += [
                 self._table(tile, image, cells)
                 for tile, image, cells in zip(batch, images, found, strict=True)
             ]
-        return pa.concat_tables(tables)
+        return pa.concat_tables(tables), batches.spent
+
+    def _images(self, tiles: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
+        return np.stack([self.slide.read(self._region(tile)) for tile in tiles])
 
     def _region(self, tile: tuple[int, int]) -> Region:
         side = self.slide.grid.tile_px

@@ -175,8 +175,8 @@ def _look(step: Step, *, jobs: dict[tuple[str, str], Job]) -> Found:
     if step.product.exists():
         return found("done")
     if owner := owner_of(step.product):
-        job = f", job {owner['job']}" if owner.get("job") else ""
-        return found("running", f"on {owner.get('host')}, process {owner.get('pid')}{job}")
+        number = f", job {owner['job']}" if owner.get("job") else ""
+        return found("running", f"on {owner.get('host')}, process {owner.get('pid')}{number}")
     if job := jobs.get((step.rule, step.wildcards)):
         return found("queued" if job.state == "PENDING" else "running", f"job {job.id}")
     if _has_failed(step):

@@ -1,0 +1,243 @@
+"""The workflow on a real SLURM of one machine: same bytes, growing memory, kills, resumption."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from wsipsm.io.product import read_record
+from wsipsm.io.runs import run_record
+from wsipsm.site import slurm as site
+from wsipsm.site.doctor import Check, examine
+
+from .conftest import REPOSITORY, Project
+from .test_runs import CELLS, fresh, same_cells
+
+pytestmark = [pytest.mark.slow, pytest.mark.slurm]
+
+SCRIPTS = REPOSITORY / "tests/slurm"
+PROFILES = REPOSITORY / "workflow/profiles"
+QUICK = ["--slurm-init-seconds-before-status-checks=2", "--latency-wait=10"]
+SMALL = ["--set-threads", *(f"{rule}=1" for rule in ("tile", "activate", "pseudomask", "segment"))]
+LIMIT_SECONDS = 900
+TILES = [f"results/slides/phantom_{number}/tiles.zarr" for number in (1, 2)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Start a SLURM of two pretended nodes on this machine, without accounting."""
+    root = tmp_path_factory.mktemp("slurm") / "root"
+    environment = {**os.environ, "SLURM_TEST_ROOT": str(root)}
+    up = subprocess.run([SCRIPTS / "up.sh"], env=environment, capture_output=True, text=True)
+    if up.returncode:
+        pytest.skip(f"no SLURM: {up.stderr.strip().splitlines()[-1]}")
+    yield
+    subprocess.run([SCRIPTS / "down.sh"], env=environment, check=True, capture_output=True)
+
+
+@pytest.fixture
+def victim(finished: Project, tmp_path: Path) -> Project:
+    """Project of the two drawn slides before its first run."""
+    return fresh(finished, tmp_path / "victim")
+
+
+def words_for(*words: str, profile: str = "slurm") -> list[str]:
+    return ["--workflow-profile", str(PROFILES / profile), *QUICK, *SMALL, *words]
+
+
+def run(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the workflow on the cluster to its end."""
+    return subprocess.run(
+        command(project, *words),
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+
+def command(project: Project, *words: str) -> list[str]:
+    start = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    return [*start, "--directory", str(project.folder), *words_for(*words)]
+
+
+def start(project: Project, *words: str) -> subprocess.Popen[bytes]:
+    """Start the workflow on the cluster, as a leader of its own session."""
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        command(project, *words),
+        env=project.environment(),
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,
+    )
+
+
+def until(true: Callable[[], object], *, what: str) -> None:
+    end = time.monotonic() + LIMIT_SECONDS
+    while not true():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.1)
+
+
+def records(about: str) -> list[dict[str, str]]:
+    """What the scheduler itself keeps of each job whose comment begins with `about`."""
+    said = subprocess.run(
+        ["scontrol", "--oneliner", "show", "job"], capture_output=True, text=True, check=True
+    ).stdout
+    jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in said.splitlines()]
+    return [job for job in jobs if job.get("Comment", "").startswith(about)]
+
+
+def test_every_stage_by_sbatch_makes_the_bytes_of_a_run_without_it(
+    finished: Project, tmp_path: Path
+) -> None:
+    """Also: memory grows after a kill for memory, and one bad slide does not stop the others."""
+    cohort = Project(tmp_path / "cohort")
+    cohort.folder.mkdir()
+    (cohort.folder / "slides").symlink_to((finished.folder / "slides").resolve())
+    (cohort.folder / "broken.svs").write_text("not a slide")
+    cohort.configure()
+    sheet = (finished.folder / "config/slides.tsv").read_text()
+    (cohort.folder / "config/slides.tsv").write_text(sheet + "broken\tbroken.svs\ttest\t\n")
+    groups = "activate=a pseudomask=a segment=b stitch=b export=b project=c evaluate=c report=c"
+    done = run(
+        cohort,
+        "--groups",
+        *groups.split(),
+        "--set-resources",
+        "train:mem_mb=100*attempt**6",
+        "train:slurm_partition=gpu",
+    )
+    assert done.returncode == 1, done.stdout
+    assert "2 slides done, 1 quarantined" in done.stdout
+    assert same_cells(finished, cohort)
+    for name in ("models/encoder.pt", "models/unet.pt", *CELLS):
+        record = json.loads(run_record(cohort.results / name).read_text())
+        assert record["job"], name
+        assert record["id"] == read_record(cohort.results / name)["provenance"]["id"]
+    first, second = records("rule_train")[:2]
+    assert (first["JobState"], first["MinMemoryNode"]) == ("OUT_OF_MEMORY", "100M")
+    assert (second["JobState"], second["MinMemoryNode"]) == ("COMPLETED", "6400M")
+    assert "gres/gpu=1" in second["TresPerTask"] + second.get("AllocTRES", "")
+
+
+def test_a_killed_coordinator_is_resumed_without_a_second_writer(victim: Project) -> None:
+    with start(victim, *TILES) as killed:
+        until(lambda: len(running(victim)) == 2, what="two jobs run")
+        os.killpg(killed.pid, signal.SIGKILL)
+    left = {job.id for job in site.jobs_of(victim.folder)}
+    assert len(left) == 2, "SLURM's jobs outlive the coordinator"
+    words = words_for("--snakefile", str(REPOSITORY / "Snakefile"), *TILES)
+    resume = [sys.executable, "-m", "wsipsm.cli", "resume", *words]
+    done = subprocess.run(
+        resume,
+        cwd=victim.folder,
+        env=victim.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "ending job" in done.stdout
+    jobs = {job["JobId"]: job for job in records("rule_tile")}
+    ended = max(jobs[number]["EndTime"] for number in left)
+    for name in TILES:
+        record = json.loads(run_record(victim.folder / name).read_text())
+        assert record["job"] not in left
+        assert jobs[record["job"]]["StartTime"] >= ended, "the old job wrote beside the new one"
+
+
+def test_an_interrupted_run_cancels_its_jobs(victim: Project) -> None:
+    with start(victim, *TILES) as interrupted:
+        until(lambda: site.jobs_of(victim.folder), what="a job is sent")
+        refused = subprocess.run(
+            [sys.executable, "-m", "wsipsm.cli", "resume"],
+            cwd=victim.folder,
+            env=victim.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "its workflow is running (process" in refused.stderr
+        interrupted.send_signal(signal.SIGINT)
+        interrupted.wait(LIMIT_SECONDS)
+    assert interrupted.returncode != 0
+    until(lambda: not site.jobs_of(victim.folder), what="its jobs are cancelled")
+
+
+def test_a_job_that_slurm_puts_back_goes_on_and_the_run_waits(victim: Project) -> None:
+    with start(victim, TILES[0]) as waiting:
+        until(lambda: running(victim), what="a job runs")
+        (job,) = running(victim)
+        subprocess.run(["scontrol", "requeue", job], check=True)
+        assert waiting.wait(LIMIT_SECONDS) == 0
+    assert (victim.folder / TILES[0]).is_dir()
+    (record,) = (job for job in records("rule_tile") if job["Restarts"] != "0")
+    assert record["JobState"] == "COMPLETED"
+
+
+def test_another_scheduler_is_three_scripts(victim: Project) -> None:
+    generic = PROFILES / "generic"
+    done = subprocess.run(
+        [
+            *[sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")],
+            *["--directory", str(victim.folder), "--workflow-profile", str(generic)],
+            *["--cluster-generic-status-cmd", str(generic / "status"), *SMALL],
+            "--cluster-generic-submit-cmd",
+            f"{generic}/submit wsipsm-{{rule}} {{threads}} {{resources.mem_mb}}"
+            " {resources.runtime} {resources.gpu} {resources.queue}",
+            TILES[0],
+        ],
+        env=victim.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert (victim.folder / TILES[0]).is_dir()
+    assert list(victim.results.glob("logs/cluster/wsipsm-tile_*.log"))
+
+
+def test_the_doctor_sees_what_is_wrong_with_a_profile(tmp_path: Path) -> None:
+    said = by_name(examine(PROFILES / "slurm", tmp_path / "results"))
+    assert {check.level for check in said["partition"]} == {"good"}
+    assert said["accounting"][0].found == "squeue is used, it remembers for 300 s"
+    text = (PROFILES / "slurm/config.yaml").read_text()
+    text = text.replace("slurm-status-command: squeue", "slurm-status-command: sacct")
+    text = text.replace("slurm_partition: cpu", "slurm_partition: nowhere")
+    (tmp_path / "config.yaml").write_text(
+        text.replace("slurm_partition: gpu", "slurm_partition: cpu")
+    )
+    said = by_name(examine(tmp_path, tmp_path / "results"))
+    assert [check.level for check in said["partition"]] == ["wrong", "wrong"]
+    assert "cpu has no GPU" in said["partition"][0].found
+    assert "no 'nowhere'" in said["partition"][1].found
+    assert "set slurm-status-command: squeue" in said["accounting"][0].advice
+
+
+def by_name(checks: list[Check]) -> dict[str, list[Check]]:
+    found: dict[str, list[Check]] = {}
+    for check in checks:
+        found.setdefault(check.what, []).append(check)
+    return found
+
+
+def running(project: Project) -> list[str]:
+    """Ids of the project's jobs that run."""
+    return [job.id for job in site.jobs_of(project.folder) if job.state == "RUNNING"]
