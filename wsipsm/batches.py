@@ -138,5 +138,5 @@ class Batches(Generic[Item, Read, Made]):
         self.size, self._grown = used // 2, True
         print(f"the memory of the GPU ended: {self.size} tiles at once now", file=sys.stderr)
         gc.collect()
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()

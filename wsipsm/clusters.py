@@ -89,12 +89,12 @@ def _cluster_of_gpus(gpus: Sequence[str], *, threads: int) -> Any:
 def _slurm_cluster() -> Any:
     """Jobs of SLURM that come and go with the work; one that is lost is sent again."""
     import dask
-    import dask_jobqueue
+    from dask_jobqueue.slurm import SLURMCluster
 
     exports = [f"export {name}={value}" for name, value in ENVIRONMENT.items()]
     logs = dask.config.get("jobqueue.slurm.log-directory", None) or ".snakemake/dask_logs"
     try:
-        cluster = dask_jobqueue.SLURMCluster(
+        cluster = SLURMCluster(
             name="wsipsm-dask",
             job_script_prologue=exports,
             log_directory=logs,

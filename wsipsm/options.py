@@ -64,10 +64,16 @@ class Group(click.Group):
         """Names of the commands, in the order of their definition."""
         return list(self.commands)
 
-    def make_context(self, info_name: str | None, args: list[str], **extra: Any) -> click.Context:
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
         """Take `@FILE` for the words that FILE holds, quoted as for a shell: there may be many."""
         words = [word for given in args for word in _words_of(given)]
-        return super().make_context(info_name, words, **extra)
+        return super().make_context(info_name, words, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; print an error of ours as one sentence and exit with its code."""
