@@ -95,7 +95,7 @@ def _slurm_cluster() -> Any:
     logs = dask.config.get("jobqueue.slurm.log-directory", None) or ".snakemake/dask_logs"
     try:
         cluster = SLURMCluster(
-            name="wsipsm-dask",
+            job_name="wsipsm-dask",
             job_script_prologue=exports,
             log_directory=logs,
             scheduler_options=_QUIET,

@@ -8,12 +8,15 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dask
 import pytest
 
+from wsipsm import compute
 from wsipsm.io.product import read_record
 from wsipsm.io.runs import run_record
 from wsipsm.site import slurm as site
@@ -212,6 +215,51 @@ def test_another_scheduler_is_three_scripts(victim: Project) -> None:
     assert done.returncode == 0, done.stdout
     assert (victim.folder / TILES[0]).is_dir()
     assert list(victim.results.glob("logs/cluster/wsipsm-tile_*.log"))
+
+
+class Slow:
+    """Writes numbers into files, slowly; what is large goes to disk, as in the stages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, number: int) -> int:
+        time.sleep(0.5)
+        (self.folder / str(number)).write_text(str(number))
+        return number
+
+
+def test_a_dask_job_cancelled_midway_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{Path(__file__).parent}")
+    monkeypatch.setenv("WSIPSM_SCHEDULER", "slurm")
+    monkeypatch.setenv("WSIPSM_JOBS", "2")
+    size = {"cores": 1, "memory": "1GB", "queue": "cpu", "walltime": "00:05:00"}
+    with dask.config.set({f"jobqueue.slurm.{name}": value for name, value in size.items()}):
+        cancelled: list[str] = []
+
+        def cancel_one() -> None:
+            """Cancel a worker's job when two work and some numbers are written."""
+            while len(list(tmp_path.glob("[0-9]*"))) < 4 or len(dask_jobs()) < 2:
+                time.sleep(0.1)
+            cancelled.append(dask_jobs()[0])
+            subprocess.run(["scancel", cancelled[0]], check=True)
+
+        thread = threading.Thread(target=cancel_one, daemon=True)
+        thread.start()
+        found = compute.run_each(Slow(tmp_path), range(60), workers=2, label="slow")
+        thread.join(1)
+    assert found == list(range(60))
+    assert sorted(int(path.name) for path in tmp_path.glob("[0-9]*")) == list(range(60))
+    assert cancelled, "no second job came to be cancelled"
+
+
+def dask_jobs() -> list[str]:
+    """Ids of the Dask workers' jobs that run."""
+    said = site.answer("squeue", "--noheader", "--states=RUNNING", "--format=%i %j") or ""
+    return [line.split()[0] for line in said.splitlines() if line.endswith("wsipsm-dask")]
 
 
 def test_the_doctor_sees_what_is_wrong_with_a_profile(tmp_path: Path) -> None:
