@@ -88,6 +88,15 @@ def forked() -> Iterator[None]:
         yield
 
 
+def two_workers(client: Client, cluster: LocalCluster) -> None:
+    """Wait for two workers; a nanny whose worker died while it was starting does not start it."""
+    try:
+        client.wait_for_workers(2, timeout=15)
+    except TimeoutError:
+        cluster.scale(len(cluster.workers) + 1)
+        client.wait_for_workers(2, timeout=120)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked")
 def test_workers_killed_at_random_lose_nothing(
@@ -103,7 +112,7 @@ def test_workers_killed_at_random_lose_nothing(
         for turn in range(20):
             folder = tmp_path / str(turn)
             folder.mkdir()
-            client.wait_for_workers(2, timeout=120)
+            two_workers(client, cluster)
             victims = sorted(client.run(os.getpid).values())
             victim = chance.choice(victims)
             timer = threading.Timer(chance.uniform(0, 0.2), os.kill, (victim, signal.SIGKILL))
