@@ -85,13 +85,23 @@ class Activation(Section):
 class Pseudomasks(Section):
     """Stage 4: activation maps and stain to pseudo masks."""
 
+    method: Literal["auto", "stain", "psm", "cluster"] = Field(
+        "auto",
+        description="what labels a slide; stain: density; psm: activation map; cluster: k-means of"
+        " both; auto: stain, or cluster where the map adds something",
+    )
     classes: tuple[ClassName, ...] = Field(
-        ("nucleus",), min_length=1, max_length=8, description="names, by rising stain density"
+        ("nucleus",), min_length=1, max_length=8, description="names, by rising stain or area"
+    )
+    class_by: Literal["stain", "morphology"] = Field(
+        "stain",
+        description="stain: DAB, or haematoxylin in H&E, in each nucleus; morphology: clusters of"
+        " area, density and texture",
     )
     psm_weight: float = Field(
-        0.75, ge=0, description="weight of the activation map beside stain density"
+        0.75, ge=0, description="weight of the activation map beside stain density, for cluster"
     )
-    smoothing_um: float = Field(0.4, ge=0, description="Gaussian sigma of stain density, microns")
+    smoothing_um: float = Field(0.375, ge=0, description="Gaussian sigma of stain density, microns")
     near_um: float = Field(
         10, gt=0, description="Gaussian sigma of the near surroundings of a pixel, microns"
     )
@@ -105,9 +115,15 @@ class Pseudomasks(Section):
     ignore_margin: float = Field(
         0.1, ge=0, le=1, description="share of the way between clusters that is left unlabelled"
     )
+    min_confidence: float = Field(
+        0.2, ge=0, le=1, description="objects of less confidence are left out of the training"
+    )
     min_area_um2: float = Field(8, ge=0, description="smallest object, square microns")
+    min_area_share: float = Field(
+        0.3, ge=0, lt=1, description="smallest object, as a share of the slide's median area"
+    )
     opening_um: float = Field(1.0, ge=0, description="radius of the opening of an object, microns")
-    seed_distance_um: float = Field(1.75, gt=0, description="least distance of two nuclei, microns")
+    seed_distance_um: float = Field(1.5, gt=0, description="least distance of two nuclei, microns")
 
 
 class Training(Section):

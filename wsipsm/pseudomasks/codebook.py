@@ -1,107 +1,140 @@
-"""The codebook of one slide: which pixels are nuclei, and of which class."""
+"""The codebook of one slide: its labellers, the one to follow, sizes and classes of nuclei."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 
-from wsipsm.pseudomasks.features import ACTIVATION, CLASS_STAIN, CLUSTERED, DENSITY
+from wsipsm.config import Pseudomasks, Stain
+from wsipsm.pseudomasks import choice, objects
+from wsipsm.pseudomasks.choice import Choice, Method
+from wsipsm.pseudomasks.classes import Classes, fit_density, fit_morphology
+from wsipsm.pseudomasks.features import CLASS_STAIN, DENSITY
+from wsipsm.pseudomasks.labellers import Labeller, fit_cluster, fit_psm, fit_stain
 
-RESTARTS = 3
 BACKGROUND, IGNORE = 0, 255
+
+Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Codebook:
-    """Two clusters in standardised features, and one class centre for each class.
+    """What is set once for a slide.
 
     Attributes
     ----------
-    weights
-        Factor of each clustered feature, its inverse standard deviation times its weight.
-    background, nuclei
-        Centres in weighted features.
-    class_centres
-        Rising densities of the stain that tells classes apart.
-    separation
-        Distance of the two centres in units of the spread around them.
+    labellers
+        By name: `stain`, `psm`, `cluster`.
+    choice
+        The one that is followed, and why.
+    median_area_um2
+        Of the objects of the sample.
+    classes
+        What tells classes apart.
     """
 
-    weights: tuple[float, ...]
-    background: tuple[float, ...]
-    nuclei: tuple[float, ...]
-    class_centres: tuple[float, ...]
-    separation: float
+    labellers: dict[str, Labeller]
+    choice: Choice
+    median_area_um2: float
+    classes: Classes
 
-    def nearness(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Way from background (0) to nuclei (1) on which a pixel lies; 0.5 is the border.
+    @property
+    def labeller(self) -> Labeller:
+        """The one that is followed."""
+        return self.labellers[self.choice.method]
 
-        `features` is (5, ...); the result is float32 (...).
-        """
-        low, high = np.array(self.background, np.float32), np.array(self.nuclei, np.float32)
-        axis = (high - low) / np.square(high - low).sum()
-        plane = np.array(self.weights, np.float32) * axis
-        flat = np.tensordot(plane, features[CLUSTERED], axes=1)
-        return np.asarray(flat - np.float32(low @ axis), np.float32)
+    @property
+    def other(self) -> Labeller:
+        """The independent one that it is compared with."""
+        return self.labellers["stain" if self.choice.method == "psm" else "psm"]
 
-    def classes_of(self, stain: NDArray[np.floating]) -> NDArray[np.uint8]:
-        """Class 1 ... k of objects by the mean density inside each."""
-        centres = np.asarray(self.class_centres)
-        borders = (centres[1:] + centres[:-1]) / 2
-        return np.asarray(1 + np.digitize(stain, borders), np.uint8)
+
+@dataclass(frozen=True)
+class _Found:
+    """Objects of one labeller in the squares of the sample."""
+
+    labels: list[NDArray[np.int32]]
+    median_area_um2: float
+    score: float
 
 
 def fit_codebook(
-    sample: NDArray[np.float32], *, classes: int, psm_weight: float, seed: int
+    sample: Features,
+    squares: Sequence[Features],
+    *,
+    settings: Pseudomasks,
+    stain: Stain,
+    mpp: float,
+    seed: int,
 ) -> Codebook:
-    """Fit the codebook of a slide by k-means on a sample of its pixels.
+    """Fit the codebook of a slide.
 
     Parameters
     ----------
     sample
-        Features, float32 (5, n).
-    classes
-        Number of classes of nuclei, k.
-    psm_weight
-        Weight of the activation map beside the stain features.
-
-    Notes
-    -----
-    The cluster of higher stain density is the nuclei: a rule that does not depend on the sign
-    of the map or on the order in which k-means returns its clusters.
+        Features of pixels of its tissue, float32 (6, n).
+    squares
+        Features of some whole squares of it, float32 (6, y, x).
     """
-    clustered = sample[CLUSTERED]
-    weights = 1 / (clustered.std(axis=1) + np.float32(1e-6))
-    weights[ACTIVATION - CLUSTERED.start] *= psm_weight
-    points = (clustered * weights[:, None]).T
-    centres, member, inertia = _cluster(points, 2, seed)
-    density = [sample[DENSITY, member == cluster].mean() for cluster in range(2)]
-    nuclei = int(np.argmax(density))
-    low, high = centres[1 - nuclei], centres[nuclei]
-    return Codebook(
-        weights=tuple(map(float, weights)),
-        background=tuple(map(float, low)),
-        nuclei=tuple(map(float, high)),
-        class_centres=_class_centres(sample[CLASS_STAIN, member == nuclei], classes, seed),
-        separation=float(np.linalg.norm(high - low) / np.sqrt(inertia / len(points) + 1e-12)),
-    )
+    labellers = {
+        "stain": fit_stain(sample),
+        "psm": fit_psm(sample),
+        "cluster": fit_cluster(sample, psm_weight=settings.psm_weight, seed=seed),
+    }
+    masks = [labellers[name].nearness(sample) > 0.5 for name in ("stain", "psm")]
+    agreement = choice.kappa(*masks)
+    tried: tuple[Method, ...]
+    tried = ("stain", "cluster") if settings.method == "auto" else (settings.method,)
+    found = {name: _objects(labellers[name], squares, settings, mpp) for name in tried}
+    if settings.method == "auto":
+        scores: dict[Method, float] = {name: of.score for name, of in found.items()}
+        chosen = choice.choose(scores, agreement=agreement)
+    else:
+        chosen = choice.asked_for(settings.method, agreement=agreement)
+    taken = found[chosen.method]
+    measured = [measure(*pair, mpp=mpp) for pair in zip(taken.labels, squares, strict=True)]
+    classes = _classes(np.concatenate(measured), settings, stain=stain, seed=seed)
+    return Codebook(labellers, chosen, taken.median_area_um2, classes)
 
 
-def _class_centres(stain: NDArray[np.float32], classes: int, seed: int) -> tuple[float, ...]:
-    if classes == 1:
-        return (float(stain.mean()),)
-    centres, _, _ = _cluster(stain[:, None], classes, seed)
-    return tuple(sorted(float(centre[0]) for centre in centres))
+def measure(labels: NDArray[np.int32], features: Features, *, mpp: float) -> NDArray[np.float64]:
+    """What classes are told by, (objects, 4): class stain, log area, density, its deviation."""
+    area = np.log(np.maximum(objects.areas_of(labels), 1) * mpp**2)
+    stain = objects.means_of(labels, features[CLASS_STAIN])
+    density = objects.means_of(labels, features[DENSITY])
+    square = objects.means_of(labels, features[DENSITY] ** 2)
+    deviation = np.sqrt(np.maximum(square - density**2, 0))
+    return np.stack([stain, area, density, deviation], axis=1)
 
 
-def _cluster(
-    points: NDArray[np.float32], count: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.int32], float]:
-    """K-means on one thread, so that sums do not depend on the machine."""
-    with threadpool_limits(1):
-        fitted = KMeans(count, n_init=RESTARTS, random_state=seed).fit(points)
-    return fitted.cluster_centers_, fitted.labels_, float(fitted.inertia_)
+def _objects(
+    labeller: Labeller, squares: Sequence[Features], settings: Pseudomasks, mpp: float
+) -> _Found:
+    labels = [
+        objects.separate(labeller.nearness(one), one[DENSITY], settings=settings, mpp=mpp)
+        for one in squares
+    ]
+    areas = np.concatenate([objects.areas_of(one) for one in labels])
+    median = float(np.median(areas)) * mpp**2 if len(areas) else 0.0
+    return _Found(labels, median, choice.score(labels, squares, mpp=mpp))
+
+
+def _classes(
+    measured: NDArray[np.float64], settings: Pseudomasks, *, stain: Stain, seed: int
+) -> Classes:
+    count = len(settings.classes)
+    if settings.class_by == "morphology" and len(measured):
+        return fit_morphology(measured[:, 1:], classes=count, seed=seed)
+    return fit_density(measured[:, 0], classes=count, stain=stain, seed=seed)
+
+
+def classes_of(
+    labels: NDArray[np.int32], features: Features, codebook: Codebook, *, mpp: float
+) -> NDArray[np.uint8]:
+    """Class 1 ... k of each object 1 ... n of a region."""
+    measured = measure(labels, features, mpp=mpp)
+    by_form = bool(codebook.classes.centres)
+    return codebook.classes.of(measured[:, 1:] if by_form else measured)

@@ -1,4 +1,4 @@
-"""What a pixel is clustered by: contrast of stain density to the surroundings, activation."""
+"""What labellers see of a pixel: stain density, activation, and their rise over surroundings."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from scipy import ndimage
 from skimage.measure import block_reduce
 
 from wsipsm.config import Stain
-from wsipsm.models.stain import nuclear_part, stain_density
+from wsipsm.models.stain import label_density, stain_density
 from wsipsm.types import Region
 
-DENSITY, NEAR, FAR, ACTIVATION, CLASS_STAIN = range(5)
-"""Order of the features. Density itself is not clustered, but decides which cluster is nuclei
-and which pixels are too pale; the last one tells classes apart."""
+DENSITY, NEAR, FAR, ACTIVATION, ACTIVATION_NEAR, CLASS_STAIN = range(6)
+"""Order of the features. The last one only tells classes apart."""
 
-CLUSTERED = slice(NEAR, ACTIVATION + 1)
+FEATURES = 6
 
 SPREAD_FLOOR = 0.06
 """Optical density added to the local deviation, so that plain tissue does not become noise."""
@@ -35,7 +34,7 @@ def pixel_features(
     near_px: float,
     far_px: float,
 ) -> NDArray[np.float32]:
-    """Features of every pixel, float32 (5, y, x).
+    """Features of every pixel, float32 (6, y, x).
 
     Parameters
     ----------
@@ -49,17 +48,20 @@ def pixel_features(
     Notes
     -----
     `NEAR` is the density above its near surroundings, `FAR` the number of standard deviations
-    that it lies above its far surroundings. They make one codebook do for a slide whose
-    staining changes from place to place, and even for fields of different laboratories.
+    that it lies above its far surroundings, `ACTIVATION_NEAR` the activation above its near
+    surroundings. They make one codebook do for a slide whose staining changes from place to
+    place, and even for fields of different laboratories.
     """
-    both = ndimage.gaussian_filter(stain_density(image, stain), (0, smoothing_px, smoothing_px))
-    density = nuclear_part(both, stain)
-    told_apart = both[1] if stain == "ihc" else both[0]
+    smooth = (0, smoothing_px, smoothing_px)
+    told_apart = stain_density(image, stain)[1 if stain == "ihc" else 0]
+    both = np.stack([label_density(image, stain), told_apart])
+    density, told_apart = ndimage.gaussian_filter(both, smooth, truncate=3)
     near = density - local_mean(density, near_px)
     rise = density - local_mean(density, far_px)
     spread = np.sqrt(np.maximum(local_mean(rise**2, far_px), 0))
     far = rise / (spread + SPREAD_FLOOR)
-    return np.stack([density, near, far, activation, told_apart]).astype(np.float32)
+    lit = activation - local_mean(activation, near_px)
+    return np.stack([density, near, far, activation, lit, told_apart]).astype(np.float32)
 
 
 def local_mean(values: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:

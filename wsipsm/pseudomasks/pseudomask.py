@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from scipy import ndimage
-from skimage.morphology import remove_small_holes
 
 from wsipsm import compute
 from wsipsm.config import Pseudomasks
@@ -20,23 +19,34 @@ from wsipsm.errors import DataError
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, making, read_record, write_record
 from wsipsm.io.tiles import Tiles, open_tiles
-from wsipsm.models.instances import split_by_distance, tidy_objects
-from wsipsm.pseudomasks.codebook import BACKGROUND, IGNORE, Codebook, fit_codebook
+from wsipsm.pseudomasks.choice import AGREE
+from wsipsm.pseudomasks.codebook import BACKGROUND, IGNORE, Codebook, classes_of, fit_codebook
 from wsipsm.pseudomasks.features import (
-    CLASS_STAIN,
     COARSE,
     DENSITY,
     TRUNCATE,
     pixel_features,
     upsample_map,
 )
+from wsipsm.pseudomasks.objects import separate, weigh
 from wsipsm.types import Region
 
-HOLE_UM2 = 40.0
 LARGEST_UM = 24.0
 """Largest extent of an object that two neighbouring shards see alike."""
 
-SAMPLE_TILES = 16
+SAMPLE_TILES, SQUARES, SQUARE_PX = 16, 8, 512
+"""Tiles that are sampled, those of which objects are made, and the most that is read of one."""
+
+LABELS = {"classes": "uint8", "instances": "int64", "confidence": "uint8"}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of a region, each (y, x): see `pseudomask`."""
+
+    classes: NDArray[np.uint8]
+    instances: NDArray[np.int64]
+    confidence: NDArray[np.uint8]
 
 
 def pseudomask(
@@ -48,10 +58,12 @@ def pseudomask(
     seed: int,
     workers: int | None = None,
 ) -> None:
-    """Write `labels/classes` (0 background, 1 ... k, 255 ignore) and `labels/instances`.
+    """Write `labels/classes`, `labels/instances` and `labels/confidence`.
 
-    Instances are int64; the id of an object is 1 + the position of its centre in the slide
-    (row x width + col), so that neighbouring shards name it alike.
+    Classes are uint8: 0 background, 1 ... k, 255 ignore: what is near the border of nuclei and
+    background, or of little confidence. Instances are int64; the id of an object is 1 + the
+    position of its centre in the slide (row x width + col), so that neighbouring shards name it
+    alike. Confidence is uint8 and one value in an object: 0 background, 1 to 255 for 0 to 1.
 
     Raises
     ------
@@ -68,8 +80,7 @@ def pseudomask(
         labeller = _Labeller(slide, activation, settings)
         codebook = labeller.codebook(seed)
         group = ngff.open_group(partial.path, "a")
-        classes, instances = _create_labels(group, slide)
-        write = _WriteShard(labeller, codebook, classes, instances, partial)
+        write = _WriteShard(labeller, codebook, _create_labels(group, slide), partial)
         shards = [
             shard
             for shard in slide.kept_shards()
@@ -80,29 +91,27 @@ def pseudomask(
             partial.path,
             provenance,
             classes=list(settings.classes),
-            codebook=asdict(codebook),
+            codebook={**asdict(codebook), "separation": codebook.labeller.separation},
         )
 
 
-def _create_labels(group: zarr.Group, slide: Tiles) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
+def _create_labels(group: zarr.Group, slide: Tiles) -> dict[str, zarr.Array[Any]]:
     labels = group.require_group("labels")
-    labels.attrs["ome"] = {"version": "0.5", "labels": ["classes", "instances"]}
-    made = []
-    for name, dtype in (("classes", "uint8"), ("instances", "int64")):
+    labels.attrs["ome"] = {"version": "0.5", "labels": list(LABELS)}
+    made = {}
+    for name, dtype in LABELS.items():
         image = labels.require_group(name)
         scales = ngff.multiscales(name, axes="yx", mpp=slide.mpp, levels=1)
         image.attrs["ome"] = {"version": "0.5", "multiscales": [scales], "image-label": {}}
-        made.append(
-            ngff.create_array(
-                image,
-                "0",
-                shape=slide.image.shape[1:],
-                chunk_px=slide.grid.tile_px,
-                shard_px=slide.grid.shard_px,
-                dtype=dtype,
-            )
+        made[name] = ngff.create_array(
+            image,
+            "0",
+            shape=slide.image.shape[1:],
+            chunk_px=slide.grid.tile_px,
+            shard_px=slide.grid.shard_px,
+            dtype=dtype,
         )
-    return made[0], made[1]
+    return made
 
 
 @dataclass(frozen=True)
@@ -111,20 +120,19 @@ class _WriteShard:
 
     labeller: _Labeller
     codebook: Codebook
-    classes: zarr.Array[Any]
-    instances: zarr.Array[Any]
+    arrays: dict[str, zarr.Array[Any]]
     partial: Partial
 
     def intact(self, shard: tuple[int, int]) -> bool:
         """Whether what a killed run wrote of a shard can be read."""
         region = self.labeller.slide.grid.shard(*shard)
-        return all(ngff.intact(array, region) for array in (self.classes, self.instances))
+        return all(ngff.intact(array, region) for array in self.arrays.values())
 
     def __call__(self, shard: tuple[int, int]) -> None:
         region = self.labeller.slide.grid.shard(*shard)
-        mask, objects = self.labeller.shard(shard, self.codebook)
-        ngff.write_shard(self.classes, region, mask)
-        ngff.write_shard(self.instances, region, objects)
+        labels = self.labeller.shard(shard, self.codebook)
+        for name, array in self.arrays.items():
+            ngff.write_shard(array, region, getattr(labels, name))
         self.partial.finish(*shard)
 
 
@@ -154,77 +162,77 @@ class _Labeller:
         )
 
     def codebook(self, seed: int) -> Codebook:
-        """The slide's codebook, from pixels of tiles drawn by tissue."""
+        """The slide's codebook, from squares in tiles drawn by tissue."""
         rng = np.random.default_rng(seed)
         kept = self.slide.kept_tiles()
         picks = sorted(rng.permutation(len(kept))[:SAMPLE_TILES])
         each = math.ceil(self.settings.sample_pixels / len(picks))
-        sample = np.concatenate([self._sample(kept[i], each, rng) for i in picks], axis=1)
+        squares = [self._square(kept[i], rng) for i in picks]
+        flat = [square.reshape(len(square), -1) for square in squares]
+        drawn = [one[:, rng.integers(one.shape[1], size=each)] for one in flat]
+        sample = np.concatenate(drawn, axis=1)
         tissue = sample[:, sample[DENSITY] > self.settings.min_density / 4]
         if tissue.shape[1] < 2 or np.ptp(tissue[DENSITY]) < self.settings.min_density / 4:
             raise DataError(f"{self.slide.slide}: no nuclear stain found; check the `stain` column")
         return fit_codebook(
             tissue,
-            classes=len(self.settings.classes),
-            psm_weight=self.settings.psm_weight,
+            squares[:: math.ceil(len(squares) / SQUARES)],
+            settings=self.settings,
+            stain=self.slide.stain,
+            mpp=self.slide.mpp,
             seed=seed,
         )
 
-    def _sample(
-        self, tile: tuple[int, int], count: int, rng: np.random.Generator
-    ) -> NDArray[np.float32]:
-        region = self.slide.grid.tile(*tile)
-        features = self.features(region.grown(self.context_px))
-        inner = features[:, self.context_px :, self.context_px :]
-        flat = inner[:, : region.height, : region.width].reshape(len(features), -1)
-        return flat[:, rng.integers(flat.shape[1], size=count)]
+    def _square(self, tile: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Features of a tile, or of a square somewhere in a large one."""
+        whole = self.slide.grid.tile(*tile)
+        side = [min(size, SQUARE_PX) for size in (whole.height, whole.width)]
+        shift = [
+            COARSE * int(rng.integers((size - part) // COARSE + 1))
+            for size, part in zip((whole.height, whole.width), side, strict=True)
+        ]
+        region = Region(whole.y + shift[0], whole.x + shift[1], *side)
+        inner = (slice(self.context_px, -self.context_px),) * 2
+        return self.features(region.grown(self.context_px))[:, *inner]
 
-    def shard(
-        self, shard: tuple[int, int], codebook: Codebook
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Class mask and instances of one shard; tiles without tissue stay 0."""
+    def shard(self, shard: tuple[int, int], codebook: Codebook) -> Labels:
+        """Labels of one shard; tiles without tissue stay 0."""
         region = self.slide.grid.shard(*shard)
         wide = region.grown(self.halo_px)
-        features = self.features(wide)
-        nearness = codebook.nearness(features)
-        objects = self._objects(nearness, features[DENSITY])
-        mask = self._classes(objects, nearness, features[CLASS_STAIN], codebook)
-        ids = _place_ids(objects, wide, self.slide.grid.width_px)
+        labels = self.labels(wide, codebook)
         inner = (slice(self.halo_px, self.halo_px + region.height),
                  slice(self.halo_px, self.halo_px + region.width))  # fmt: skip
         kept = self._kept_pixels(shard)
-        return np.where(kept, mask[inner], 0), np.where(kept, ids[inner], 0)
-
-    def _objects(
-        self, nearness: NDArray[np.float32], density: NDArray[np.float32]
-    ) -> NDArray[np.int32]:
-        """Separate nuclei, int32 (y, x)."""
-        settings, mpp = self.settings, self.slide.mpp
-        mask = (nearness > 0.5) & (density > settings.min_density)
-        mask = remove_small_holes(mask, max_size=round(HOLE_UM2 / mpp**2))
-        labels = split_by_distance(mask, seed_distance_px=settings.seed_distance_um / mpp)
-        return tidy_objects(
-            labels,
-            min_area_px=settings.min_area_um2 / mpp**2,
-            opening_px=settings.opening_um / mpp,
+        return Labels(
+            *(
+                np.where(kept, image[inner], image.dtype.type(0))
+                for image in (labels.classes, labels.instances, labels.confidence)
+            )
         )
 
-    def _classes(
-        self,
-        objects: NDArray[np.int32],
-        nearness: NDArray[np.float32],
-        stain: NDArray[np.float32],
-        codebook: Codebook,
-    ) -> NDArray[np.uint8]:
-        """Class of every pixel: that of its object; unclear pixels outside objects are 255."""
-        margin = self.settings.ignore_margin
-        mask = np.where(nearness > 0.5 - margin, IGNORE, BACKGROUND).astype(np.uint8)
-        count = int(objects.max(initial=0))
-        if count == 0:
-            return mask
-        means = ndimage.mean(stain, objects, np.arange(1, count + 1))
-        table = np.concatenate([[0], codebook.classes_of(means)]).astype(np.uint8)
-        return np.where(objects > 0, table[objects], mask)
+    def labels(self, region: Region, codebook: Codebook) -> Labels:
+        """Labels of a region that may leave the image."""
+        features, mpp = self.features(region), self.slide.mpp
+        nearness = codebook.labeller.nearness(features)
+        other = codebook.other.nearness(features) > 0.5
+        median = codebook.median_area_um2
+        objects = separate(
+            nearness, features[DENSITY], settings=self.settings, mpp=mpp, median_area_um2=median
+        )
+        evidence = weigh(objects, features, other, mpp=mpp, median_area_um2=median)
+        confidence = evidence.confidence(trust=codebook.choice.trust)
+        classes = classes_of(objects, features, codebook, mpp=mpp)
+        classes[confidence < self.settings.min_confidence] = IGNORE
+        unclear = nearness > 0.5 - self.settings.ignore_margin
+        if codebook.choice.kappa >= AGREE:
+            unclear |= _unmatched(other, objects > 0)
+        beside = np.where(unclear, IGNORE, BACKGROUND).astype(np.uint8)
+        percent = np.round(1 + 254 * confidence).astype(np.uint8)
+        return Labels(
+            np.where(objects > 0, _painted(objects, classes), beside),
+            _place_ids(objects, region, self.slide.grid.width_px),
+            _painted(objects, percent),
+        )
 
     def _kept_pixels(self, shard: tuple[int, int]) -> NDArray[np.bool_]:
         region = self.slide.grid.shard(*shard)
@@ -234,12 +242,25 @@ class _Labeller:
         return kept
 
 
+def _painted(objects: NDArray[np.int32], values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Values of objects 1 ... n at their pixels; 0 elsewhere."""
+    return np.concatenate([np.zeros(1, np.uint8), values])[objects]
+
+
+def _unmatched(other: NDArray[np.bool_], found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pieces of the other labeller's mask that touch nothing that was found."""
+    count, pieces = cv2.connectedComponents(other.astype(np.uint8), connectivity=4)
+    touched = np.zeros(count, bool)
+    touched[0] = True
+    touched[pieces[found]] = True
+    return np.asarray(~touched[pieces])
+
+
 def _place_ids(objects: NDArray[np.int32], region: Region, width_px: int) -> NDArray[np.int64]:
     """Labels renamed by where the object's centre lies in the slide."""
-    count = int(objects.max(initial=0))
-    if count == 0:
-        return objects.astype(np.int64)
-    centres = np.array(ndimage.center_of_mass(objects > 0, objects, np.arange(1, count + 1)))
-    rows = np.clip(region.y + np.round(centres[:, 0]), 0, None).astype(np.int64)
-    cols = np.clip(region.x + np.round(centres[:, 1]), 0, None).astype(np.int64)
-    return np.concatenate([[0], 1 + rows * width_px + cols])[objects]
+    rows, cols = np.nonzero(objects)
+    ids = objects[rows, cols]
+    area = np.bincount(ids)[1:]
+    y, x = (np.round(np.bincount(ids, at)[1:] / area).astype(np.int64) for at in (rows, cols))
+    row, col = np.clip(region.y + y, 0, None), np.clip(region.x + x, 0, None)
+    return np.concatenate([np.zeros(1, np.int64), 1 + row * width_px + col])[objects]

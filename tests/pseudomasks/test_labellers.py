@@ -1,21 +1,22 @@
-"""The codebook of a slide, and the features that it is fitted in."""
+"""Labellers of a slide, and the features that they are fitted in."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsipsm.pseudomasks.codebook import Codebook, fit_codebook
 from wsipsm.pseudomasks.features import (
     ACTIVATION,
+    ACTIVATION_NEAR,
     CLASS_STAIN,
-    CLUSTERED,
     DENSITY,
     FAR,
+    FEATURES,
     NEAR,
     pixel_features,
     upsample_map,
 )
+from wsipsm.pseudomasks.labellers import fit_cluster, fit_psm, fit_stain
 from wsipsm.types import Region
 
 
@@ -24,49 +25,48 @@ def sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     nuclei = rng.random(n) < share
-    out = np.zeros((5, n), np.float32)
+    out = np.zeros((FEATURES, n), np.float32)
     out[DENSITY] = np.where(nuclei, 0.6, 0.2) + rng.normal(0, 0.05, n)
     out[NEAR] = out[DENSITY] - 0.28
     out[FAR] = out[NEAR] / 0.2
-    out[ACTIVATION] = np.where(nuclei != flip, 0.7, 0.3) + rng.normal(0, 0.1, n)
-    out[CLASS_STAIN] = np.where(nuclei, rng.choice([0.1, 0.5], n), 0) + rng.normal(0, 0.02, n)
+    out[ACTIVATION] = np.where(nuclei != flip, 0.7, 0.3) + rng.normal(0, 0.05, n)
+    out[ACTIVATION_NEAR] = out[ACTIVATION] - out[ACTIVATION].mean()
     return out, nuclei
-
-
-def fitted(points: np.ndarray, *, classes: int = 1, psm_weight: float = 0.25) -> Codebook:
-    return fit_codebook(points, classes=classes, psm_weight=psm_weight, seed=0)
 
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_foreground_is_what_is_stained_whatever_the_map_says(flip: bool) -> None:
     points, nuclei = sample(flip=flip)
-    found = fitted(points, psm_weight=1.0).nearness(points) > 0.5
-    assert (found == nuclei).mean() > 0.98
+    for labeller in (fit_stain(points), fit_cluster(points, psm_weight=1, seed=0)):
+        assert ((labeller.nearness(points) > 0.5) == nuclei).mean() > 0.98
+        assert labeller.separation > 2
 
 
-def test_nearness_is_0_and_1_at_the_centres() -> None:
+def test_the_map_alone_labels_what_is_bright_in_it_whatever_the_stain_says() -> None:
+    points, nuclei = sample(flip=True)
+    assert ((fit_psm(points).nearness(points) > 0.5) == ~nuclei).mean() > 0.98
+
+
+def test_stain_follows_the_near_surroundings() -> None:
     points, _ = sample()
-    book = fitted(points)
-    weights = np.array(book.weights)
-    for centre, wanted in ((book.background, 0), (book.nuclei, 1)):
-        features = np.zeros(5, np.float32)
-        features[CLUSTERED] = np.array(centre) / weights
-        assert book.nearness(features) == pytest.approx(wanted, abs=1e-4)
-    assert book.separation > 2
+    labeller = fit_stain(points)
+    place = np.zeros((FEATURES, 2), np.float32)
+    place[DENSITY] = 0.4
+    place[NEAR] = [0.2, -0.2]  # over pale, and over dense surroundings
+    assert (labeller.nearness(place) > 0.5).tolist() == [True, False]
 
 
-def test_classes_are_numbered_by_rising_stain() -> None:
-    points, nuclei = sample()
-    book = fitted(points, classes=2)
-    assert list(book.class_centres) == sorted(book.class_centres)
-    assert book.classes_of(np.array([0.1, 0.5, 0.29, 0.31])).tolist() == [1, 2, 1, 2]
-    assert fitted(points, classes=1).classes_of(np.array([0.0, 9.0])).tolist() == [1, 1]
-    assert nuclei.any()
+def test_a_constant_sample_gives_finite_labellers() -> None:
+    points = np.zeros((FEATURES, 50), np.float32)
+    for labeller in (fit_stain(points), fit_psm(points)):
+        assert np.isfinite(labeller.nearness(points)).all()
+        assert np.isfinite([*labeller.weights, labeller.offset, labeller.separation]).all()
 
 
-def test_the_same_seed_gives_the_same_codebook() -> None:
+def test_the_same_seed_gives_the_same_labeller() -> None:
     points, _ = sample()
-    assert fitted(points) == fitted(points)
+    first, second = (fit_cluster(points, psm_weight=0.5, seed=3) for _ in range(2))
+    assert first == second
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(1, 30), st.sampled_from([4, 8]))
@@ -87,8 +87,10 @@ def test_a_map_read_in_pieces_is_the_map_read_whole(y: int, x: int, side: int, s
 def test_features_show_a_nucleus_and_the_brown_of_a_positive_one() -> None:
     image = np.full((3, 60, 60), 235, np.uint8)
     image[:, 20:40, 20:40] = np.array([120, 85, 60], np.uint8)[:, None, None]
-    features = pixel_features(
-        image, np.zeros((60, 60), np.float32), stain="ihc", smoothing_px=1, near_px=10, far_px=20
-    )
+    lit = np.zeros((60, 60), np.float32)
+    lit[20:40, 20:40] = 1
+    features = pixel_features(image, lit, stain="ihc", smoothing_px=1, near_px=10, far_px=20)
+    assert features.shape == (FEATURES, 60, 60)
     assert features.dtype == np.float32
-    assert (features[:, 30, 30] > features[:, 5, 5])[[DENSITY, NEAR, FAR, CLASS_STAIN]].all()
+    assert (features[:, 30, 30] > features[:, 5, 5]).all()
+    assert features[CLASS_STAIN, 30, 30] > 0.2
