@@ -23,10 +23,29 @@ def labels_of(product: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_classes_and_instances_agree_and_tiles_without_tissue_are_empty(products) -> None:
     classes, instances = labels_of(products.pseudomasks)
     assert set(np.unique(classes)) <= {0, 1, 255}
-    assert ((instances > 0) == (classes == 1)).all()
+    assert (instances > 0)[classes == 1].all()
+    assert (classes > 0)[instances > 0].all()
     kept = np.kron(open_tiles(products.tiles).kept, np.ones((128, 128), bool))
     assert not classes[~kept].any()
     assert read_record(products.pseudomasks)["classes"] == ["nucleus"]
+
+
+def test_an_object_has_one_confidence_and_little_of_it_means_ignore(products) -> None:
+    classes, instances = labels_of(products.pseudomasks)
+    found = np.asarray(ngff.open_group(products.pseudomasks)["labels/confidence/0"])
+    assert ((found > 0) == (instances > 0)).all()
+    ids = np.unique(instances[instances > 0])
+    values = {place: np.unique(found[instances == place]) for place in ids[:40].tolist()}
+    assert all(len(value) == 1 for value in values.values())
+    least = 1 + 254 * Pseudomasks().min_confidence
+    assert (found[classes == 1] >= np.floor(least)).all()
+    assert found.max() > 150
+
+
+def test_the_record_says_what_was_chosen_and_why(products) -> None:
+    choice = read_record(products.pseudomasks)["codebook"]["choice"]
+    assert choice["reason"].startswith(f"{choice['method']}: ")
+    assert set(choice["scores"]) == {"stain", "cluster", "contrast"}
 
 
 def test_objects_lie_on_the_true_nuclei(products, drawn_slides: Path) -> None:

@@ -70,10 +70,11 @@ def open_objects(labels: NDArray[np.int32], radius_px: float) -> NDArray[np.int3
     """
     footprint = disk(max(1, round(radius_px)))
     ids = labels.astype(np.float32)
-    plain = {"borderType": cv2.BORDER_CONSTANT, "borderValue": 0}
-    least, most = cv2.erode(ids, footprint, **plain), cv2.dilate(ids, footprint, **plain)
+    constant = cv2.BORDER_CONSTANT
+    least = cv2.erode(ids, footprint, borderType=constant, borderValue=0)
+    most = cv2.dilate(ids, footprint, borderType=constant, borderValue=0)
     core = np.where(least == most, ids, np.float32(0))
-    return np.asarray(cv2.dilate(core, footprint, **plain), np.int32)
+    return np.asarray(cv2.dilate(core, footprint), np.int32)
 
 
 def distance_to_edge(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

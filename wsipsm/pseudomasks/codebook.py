@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsipsm.config import Pseudomasks, Stain
 from wsipsm.pseudomasks import choice, objects
-from wsipsm.pseudomasks.choice import Choice, Method
+from wsipsm.pseudomasks.choice import Choice
 from wsipsm.pseudomasks.classes import Classes, fit_density, fit_morphology
 from wsipsm.pseudomasks.features import CLASS_STAIN, DENSITY
 from wsipsm.pseudomasks.labellers import Labeller, fit_cluster, fit_psm, fit_stain
@@ -58,7 +58,6 @@ class _Found:
 
     labels: list[NDArray[np.int32]]
     median_area_um2: float
-    score: float
 
 
 def fit_codebook(
@@ -86,14 +85,15 @@ def fit_codebook(
     }
     masks = [labellers[name].nearness(sample) > 0.5 for name in ("stain", "psm")]
     agreement = choice.kappa(*masks)
-    tried: tuple[Method, ...]
-    tried = ("stain", "cluster") if settings.method == "auto" else (settings.method,)
-    found = {name: _objects(labellers[name], squares, settings, mpp) for name in tried}
     if settings.method == "auto":
-        scores: dict[Method, float] = {name: of.score for name, of in found.items()}
+        tried = labellers | {"contrast": fit_cluster(sample, psm_weight=0, seed=seed)}
+        names = [name for name in tried if name != "psm"]
+        found = {name: _objects(tried[name], squares, settings, mpp) for name in names}
+        scores = {name: choice.score(of.labels, squares, mpp=mpp) for name, of in found.items()}
         chosen = choice.choose(scores, agreement=agreement)
     else:
         chosen = choice.asked_for(settings.method, agreement=agreement)
+        found = {chosen.method: _objects(labellers[chosen.method], squares, settings, mpp)}
     taken = found[chosen.method]
     measured = [measure(*pair, mpp=mpp) for pair in zip(taken.labels, squares, strict=True)]
     classes = _classes(np.concatenate(measured), settings, stain=stain, seed=seed)
@@ -119,7 +119,7 @@ def _objects(
     ]
     areas = np.concatenate([objects.areas_of(one) for one in labels])
     median = float(np.median(areas)) * mpp**2 if len(areas) else 0.0
-    return _Found(labels, median, choice.score(labels, squares, mpp=mpp))
+    return _Found(labels, median)
 
 
 def _classes(
