@@ -31,6 +31,14 @@ def run(*words: object) -> Result:
     return CliRunner().invoke(cli.main, [str(word) for word in words])
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete(shell: str) -> None:
+    environment = {"_WSIPSM_COMPLETE": f"{shell}_source"}
+    done = CliRunner().invoke(cli.main, [], prog_name="wsipsm", env=environment)
+    assert done.exit_code == 0
+    assert "_WSIPSM_COMPLETE" in done.output
+
+
 def test_help_lists_the_stages_in_their_order() -> None:
     result = run("--help")
     places = [result.output.index(f"\n  {name} ") for name in STAGES]

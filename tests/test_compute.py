@@ -140,3 +140,18 @@ def test_an_item_that_kills_every_worker_is_one_sentence(monkeypatch: pytest.Mon
         monkeypatch.setenv("WSIPSM_SCHEDULER", cluster.scheduler_address)
         with pytest.raises(WsipsmError, match="several workers were lost on one shard"):
             compute.run_each(devour, [1], workers=1, label="devour")
+
+
+def test_steps_are_counted_from_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = compute.progress("train", total=9, unit="steps", over=range(7, 9))
+    assert list(steps) == [7, 8]
+    assert capsys.readouterr().err.splitlines()[-1].startswith("train: 100 %, 9/9 steps, ")
+
+
+def test_quiet_shows_no_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(compute.QUIET, "")  # so that it is as before after the test
+    compute.be_quiet()
+    assert compute.run_each(square, [3], workers=1, label="square") == [9]
+    assert capsys.readouterr().err == ""

@@ -114,3 +114,26 @@ def test_project_of_the_wheel_alone_is_planned(site: Path, tmp_path: Path) -> No
     assert "rule report" in done.stdout
     done = run_with(site, tmp_path, "wsipsm.cli", "init", ".")
     assert done.returncode == 2
+
+
+def test_what_to_do_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def said() -> str:
+        done = CliRunner().invoke(cli.main, [])
+        assert done.exit_code == 0
+        return done.output
+
+    assert "wsipsm init FOLDER" in said()
+    lay_out(tmp_path)
+    assert "The run has not begun" in said()
+    config = tmp_path / "config/config.yaml"
+    config.write_text(config.read_text().replace("results: results", "results: made"))
+    (tmp_path / "made/report").mkdir(parents=True)
+    assert "run again to continue" in said()
+    (tmp_path / "made/report/index.html").touch()
+    (tmp_path / "made/quarantine.tsv").write_text("slide\tstage\treason\nbad\ttile\tno mpp\n")
+    assert "report: made/report/index.html" in said()
+    assert "slides set aside: 1 (made/quarantine.tsv)" in said()
+    config.write_text("a: [")
+    assert CliRunner().invoke(cli.main, []).exit_code == 2

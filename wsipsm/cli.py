@@ -25,12 +25,29 @@ from wsipsm.options import (
 from wsipsm.site.commands import doctor, resume, status
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(wsipsm.__version__)
-def main() -> None:
-    """Turn whole-slide images into cells, without annotations."""
+@click.option("--quiet", is_flag=True, help="Say nothing of progress.")
+@click.pass_context
+def main(context: click.Context, *, quiet: bool) -> None:
+    """Turn whole-slide images into cells, without annotations.
+
+    Without a command: what this folder holds, and what to do next.
+    """
+    if context.invoked_subcommand is None:
+        from wsipsm import layout
+
+        for line in layout.next_steps(Path()):
+            click.echo(line)
+        return
     compute.one_thread_each()
     compute.keep_memory()
+    if quiet:
+        compute.be_quiet()
 
 
 for command in (doctor, status, resume):
@@ -317,12 +334,31 @@ def report(results: Path, target: Path, **options: Any) -> None:
 @click.argument("results", type=EXISTING)
 @click.option("--slides", multiple=True, required=True, help="Names of the slides, in order.")
 @click.option("--models", multiple=True, required=True, help="Names of the models, in order.")
-def summary(results: Path, slides: tuple[str, ...], models: tuple[str, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def summary(results: Path, *, as_json: bool, **names: tuple[str, ...]) -> None:
     """Say in a few lines what the finished run in RESULTS came to."""
+    from wsipsm.report.summary import facts
     from wsipsm.report.summary import summary as lines_of
 
-    for line in lines_of(results, slides=slides, models=models):
+    if as_json:
+        click.echo(json.dumps(facts(results, **names), indent=1))
+        return
+    for line in lines_of(results, **names):
         click.echo(line)
+
+
+@main.command()
+@click.argument("cells", type=EXISTING)
+@click.option("--slide", type=EXISTING, help="The slide file. [default: where it was]")
+@click.option("--port", type=click.IntRange(1, 65534), default=5006, show_default=True)
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+@click.option("--colours", multiple=True, help="Colours of the classes, such as #009e73.")
+def view(cells: Path, *, slide: Path | None, port: int, browser: bool, **options: Any) -> None:
+    """Show CELLS (cells.parquet) on their slide in a browser, with tiatoolbox's viewer."""
+    from wsipsm import view as viewer
+
+    seen = viewer.find(cells, slide=slide)
+    viewer.view(seen, port=port, browser=browser, **options)
 
 
 @main.command()

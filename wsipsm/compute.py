@@ -19,6 +19,9 @@ LOG_SECONDS = 60.0
 BASE_MB, WORKER_MB = 600, 400
 """Memory of a stage at rest, and of each worker; a job that needs more is tried with more."""
 
+QUIET = "WSIPSM_QUIET"
+"""Environment variable: where it is set, no progress is shown."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -124,11 +127,11 @@ def run_each(
         futures = client.map(function, items, pure=False)
         keys = [future.key for future in futures]
         costs = dict(zip(keys, map(cost, items), strict=True))
-        with _progress(label, total=sum(costs.values()), unit=unit) as progress:
+        with progress(label, total=sum(costs.values()), unit=unit) as bar:
             for future in _ended(futures, label):
                 results[future.key] = future.result()
                 future.release()  # so that no worker that is lost takes a result with it
-                progress.update(costs[future.key])
+                bar.update(costs[future.key])
     return [results[key] for key in keys]
 
 
@@ -153,14 +156,24 @@ def _ended(futures: list[Any], label: str) -> Iterator[Any]:
         ) from None
 
 
-def _progress(label: str, *, total: float, unit: str) -> Any:
-    """Progress bar of tqdm: live on a terminal, a line a minute elsewhere."""
+def be_quiet() -> None:
+    """Show no progress from now on, in this process and in those that it starts."""
+    os.environ[QUIET] = "1"
+
+
+def progress(label: str, *, total: float, unit: str, over: range | None = None) -> Any:
+    """Progress of tqdm: a live line on a terminal, a line a minute elsewhere; none if quiet.
+
+    Counts the numbers that it gives of `over`, from the first of them; else `update` does.
+    """
     from tqdm import tqdm
 
     live = sys.stderr.isatty()
     count = "{n:.0f}/{total:.0f} {unit}, {rate_fmt}"
     form = "{l_bar}{bar}| " if live else "{desc}: {percentage:.0f} %, "
     return tqdm(
+        over,
+        initial=over.start if over else 0,
         total=total,
         desc=label,
         unit=unit,
@@ -168,6 +181,7 @@ def _progress(label: str, *, total: float, unit: str) -> Any:
         mininterval=0.5 if live else LOG_SECONDS,
         maxinterval=float("inf"),
         file=None if live else _Lines(),
+        disable=QUIET in os.environ,
     )
 
 

@@ -1,21 +1,27 @@
-"""The folder of a new project, and where the workflow that it includes is installed."""
+"""The folder of a project: laid out, and what to do next in it; where the workflow is installed."""
 
 from __future__ import annotations
 
 import csv
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
+from wsipsm.config import Config
 from wsipsm.errors import SettingsError
 from wsipsm.sheet import SlideRow
 
 _SHIPPED = "shipped"
 """Folder of a built package that holds the workflow; a working tree has it at its top."""
 
+_CONFIG = "config/config.yaml"
+
 _COPIED = (
-    "config/config.yaml",
+    _CONFIG,
     "config/README.md",
     "config/config.schema.json",
     "workflow/profiles/local/config.yaml",
@@ -82,6 +88,45 @@ def lay_out(folder: Path, slides: Sequence[Path] = ()) -> list[Path]:
         table.writeheader()
         table.writerows(rows)
     return [folder / name for name in texts]
+
+
+def next_steps(folder: Path) -> list[str]:
+    """Say in a few lines what a project in `folder` has come to, and what to do next.
+
+    Raises
+    ------
+    SettingsError
+        Its configuration cannot be read.
+    """
+    profile = "snakemake --workflow-profile workflow/profiles/local"
+    if not (folder / "Snakefile").is_file() or not (folder / _CONFIG).is_file():
+        return [
+            "This folder holds no project yet.",
+            "wsipsm init FOLDER SLIDES... lays one out for your slides",
+            "wsipsm phantom FOLDER draws slides with known nuclei to try it on",
+            "wsipsm --help lists all commands",
+        ]
+    results = folder / _results(folder / _CONFIG)
+    report, aside = results / "report/index.html", results / "quarantine.tsv"
+    if not report.is_file():
+        begun = "has begun; run again to continue" if results.is_dir() else "has not begun"
+        return [f"The run {begun}:", f"{profile} --dry-run", profile]
+    cells = sorted(results.glob("slides/*/*/cells.parquet"))
+    return [
+        f"report: {report}",
+        *(f"QuPath: {path}" for path in sorted(results.glob("qupath/*/project.qpproj"))),
+        *(f"in a browser: wsipsm view {shlex.quote(str(path))}" for path in cells[:1]),
+        f"slides set aside: {max(0, len(aside.read_text().splitlines()) - 1)} ({aside})",
+        f"after a change: {profile}",
+    ]
+
+
+def _results(config: Path) -> str:
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        return str(values.get("results", Config().results))
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+        raise SettingsError(f"{config}: not YAML with names and values; correct it") from None
 
 
 def _tree() -> Path:

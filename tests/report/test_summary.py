@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from wsipsm import cli
 from wsipsm.errors import DataError
 from wsipsm.report.summary import summary
 
@@ -39,3 +41,10 @@ def test_own_scores_come_before_the_controls(tmp_path: Path) -> None:
 def test_run_without_report_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such table"):
         summary(tmp_path, slides=["a"], models=["unet"])
+
+
+def test_summary_as_json(tmp_path: Path) -> None:
+    write_table(tmp_path, ("b", "tile", "b.svs: no mpp"))
+    words = ["summary", str(tmp_path), "--slides=a", "--slides=b", "--models=unet", "--json"]
+    known = json.loads(CliRunner().invoke(cli.main, words).stdout)
+    assert (known["done"], known["quarantined"], known["scores"]) == (1, ["b"], {})

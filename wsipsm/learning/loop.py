@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from wsipsm.compute import progress
 from wsipsm.errors import DataError
 from wsipsm.io.checkpoint import save
 from wsipsm.io.runs import to_disk
@@ -104,7 +104,7 @@ def fit(
 
         steps = range(len(run.curve), plan.steps)
         batch = draw(steps.start)
-        for step in tqdm(steps, desc="train", initial=steps.start, total=plan.steps, disable=None):
+        for step in progress("train", total=plan.steps, unit="steps", over=steps):
             work = run.begin(batch, loss_of, pool)
             batch = draw(step + 1)  # while this one is being learnt
             loss = run.end(step, work)

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from wsipsm.errors import DataError
 
@@ -27,15 +28,34 @@ def summary(results: Path, *, slides: Sequence[str], models: Sequence[str]) -> l
     DataError
         The run has not come to its report.
     """
-    aside = quarantined_slides(results / "quarantine.tsv") & set(slides)
-    done = f"{len(slides) - len(aside)} slides done, {len(aside)} quarantined"
+    known = facts(results, slides=slides, models=models)
+    aside = len(known["quarantined"])
+    done = f"{known['done']} slides done, {aside} quarantined"
     return [
-        *(line for model in models for line in _scores(results / f"evaluation/{model}.json")),
+        *(line for scores in known["scores"].values() for line in _spoken(scores)),
         *(f"cells of {model}: {results}/slides/*/{model}/cells.*" for model in models),
-        *(f"for QuPath: {path}" for path in sorted(results.glob("qupath/*/project.qpproj"))),
-        f"report: {results / 'report/index.html'}",
+        *(f"for QuPath: {path}" for path in known["projects"]),
+        f"report: {known['report']}",
         f"{done}: see {results / 'quarantine.tsv'}" if aside else done,
     ]
+
+
+def facts(results: Path, *, slides: Sequence[str], models: Sequence[str]) -> dict[str, Any]:
+    """The same as values: slides done and quarantined, mean scores, paths.
+
+    Raises
+    ------
+    DataError
+        The run has not come to its report.
+    """
+    aside = quarantined_slides(results / "quarantine.tsv") & set(slides)
+    return {
+        "done": len(slides) - len(aside),
+        "quarantined": sorted(aside),
+        "scores": {model: of for model in models if (of := _scores(results, model))},
+        "projects": [str(path) for path in sorted(results.glob("qupath/*/project.qpproj"))],
+        "report": str(results / "report/index.html"),
+    }
 
 
 def quarantined_slides(table: Path) -> set[str]:
@@ -52,16 +72,26 @@ def quarantined_slides(table: Path) -> set[str]:
         return {row["slide"] for row in csv.DictReader(file, delimiter="\t")}
 
 
-def _scores(evaluation: Path) -> list[str]:
-    """How well the cells match the truth: our own first, then the plain controls."""
+def _scores(results: Path, model: str) -> dict[str, dict[str, Any]]:
+    """Mean scores against truth by method: our own first, then the plain controls."""
+    evaluation = results / f"evaluation/{model}.json"
     if not evaluation.exists():
-        return []
+        return {}
     product = json.loads(evaluation.read_text())
-    own, lines = product["model"], []
-    for method in sorted(product["methods"], key=lambda name: (name != own, name)):
-        scores = product["methods"][method]
-        shown = ", ".join(f"{SHOWN[key]} {scores[key]['mean']:.3f}" for key in SHOWN)
-        number = scores["f1"]["n"]
-        kind = "match with the truth" if method == own else "control"
-        lines.append(f"{kind}: {method}: {shown} (slides: {number})")
+    methods, own = product["methods"], product["model"]
+    return {
+        name: {
+            "kind": "match with the truth" if name == own else "control",
+            **{key: methods[name][key]["mean"] for key in SHOWN},
+            "slides": methods[name]["f1"]["n"],
+        }
+        for name in sorted(methods, key=lambda name: (name != own, name))
+    }
+
+
+def _spoken(scores: dict[str, dict[str, Any]]) -> list[str]:
+    lines = []
+    for method, of in scores.items():
+        shown = ", ".join(f"{label} {of[key]:.3f}" for key, label in SHOWN.items())
+        lines.append(f"{of['kind']}: {method}: {shown} (slides: {of['slides']})")
     return lines
