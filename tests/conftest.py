@@ -49,9 +49,19 @@ def _no_data() -> str | None:
     return None if DATA.is_dir() else f"no test data: WSIPSM_TEST_DATA is not a folder ({DATA})"
 
 
+def _no_browser() -> str | None:
+    try:
+        import axe_playwright_python  # noqa: F401
+        import playwright  # noqa: F401
+    except ImportError as error:
+        return f"no browser: {error}"
+    return None if shutil.which("chromium") else "no browser: chromium is not installed"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "gpu": _no_gpu,
     "slurm": _no_slurm,
+    "browser": _no_browser,
     "real_data": _no_data,
 }
 

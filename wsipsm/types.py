@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 MEASUREMENTS = {
@@ -38,6 +38,12 @@ CLASS_COLOURS = (
     (0, 0, 0),
 )
 """Red, green, blue of a class by its index: the palette of Okabe and Ito, fit for colour-blind."""
+
+
+def palette(chosen: Sequence[str] = ()) -> tuple[tuple[int, int, int], ...]:
+    """Red, green, blue of classes by their index: those chosen (#rrggbb), then `CLASS_COLOURS`."""
+    own = [bytes.fromhex(text.removeprefix("#")) for text in chosen]
+    return (*((red, green, blue) for red, green, blue in own), *CLASS_COLOURS[len(chosen) :])
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ class Results:
     def table(self) -> Path:
         return self.folder / "quarantine.tsv"
 
-    def report(self, *slides: str) -> str:
-        settings = Report(overview_px=300, detail_um=40)
+    def report(self, *slides: str, **changes: Any) -> str:
+        settings = Report(overview_px=300, detail_um=40, **changes)
         report(
             self.folder,
             self.page,
@@ -75,7 +75,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if data.strip() and "style" not in self.open:
+        if data.strip() and not {"style", "script"} & set(self.open):
             self.texts.append((self.open[-1] if self.open else "", data.strip()))
 
     def all(self, tag: str) -> list[dict[str, str]]:

@@ -17,9 +17,10 @@ import pytest
 import zarr
 
 from wsipsm import cli
-from wsipsm.config import Evaluation
+from wsipsm.config import Evaluation, Export
 from wsipsm.errors import DataError
 from wsipsm.evaluation.evaluate import evaluate
+from wsipsm.export.export import export
 from wsipsm.io.product import quarantine, read_record
 
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -45,7 +46,8 @@ def copied(results: Any, tmp_path: Path) -> Any:
 
 def test_needs_nothing_but_itself(page: Any) -> None:
     used = {name for name, _ in page.elements}
-    assert used.isdisjoint({"script", "link", "iframe", "object"})
+    assert used.isdisjoint({"link", "iframe", "object"})
+    assert page.all("script") == [{}]
     assert all(link["href"].startswith("#") for link in page.all("a"))
     assert all(image["src"].startswith("data:image/") for image in page.all("img"))
     assert "url(" not in page.text("style")
@@ -74,8 +76,8 @@ def test_pictures_have_the_size_they_claim(page: Any) -> None:
     images = page.images()
     sizes = [(int(of["width"]), int(of["height"])) for of in page.all("img")]
     assert [image.size for image in images] == sizes
-    # two curves; two slides with 4 + 4 pictures and a plot; one with tiles alone
-    assert len(images) == 2 + 2 * 9 + 2
+    # two curves and the figures; two slides with 4 + 3 * 4 pictures and a plot; one of tiles alone
+    assert len(images) == 2 + 1 + 2 * 17 + 2
     blank = [image for image in images if all(a == b for a, b in image.convert("RGB").getextrema())]
     assert not blank
 
@@ -182,6 +184,24 @@ def test_page_shows_artefacts(results: Any, tmp_path: Path, read: Any) -> None:
     assert f"pen {kept.sum()}, fold 0" in page.text("dd")
     assert f"Crossed: excluded, {kept.sum()} tiles." in page.text("figcaption")
     assert any("artefacts" in image["alt"] for image in page.all("img"))
+
+
+def test_classes_have_the_colours_of_their_export(results: Any, tmp_path: Path) -> None:
+    changed = copied(results, tmp_path)
+    cells = changed.folder / "slides/phantom_1/unet/cells.parquet"
+    settings = Export(colours=("#123456",))
+    export(cells, cells.with_name("cells.geojson.zip"), settings=settings)
+    assert "rgb(18, 52, 86)" in changed.report("phantom_1")
+
+
+def test_slides_beyond_a_number_are_shown_small(results: Any, tmp_path: Path, read: Any) -> None:
+    changed = copied(results, tmp_path)
+    page = read(changed.report("phantom_1", HOSTILE, full_slides=1))
+    assert len(page.all("img")) == 2 + 1 + 17 + 1
+    command = next(text for text in page.text("code").split("\n") if "wsipsm report" in text)
+    _, stage, *arguments = shlex.split(command)
+    context = cli.main.commands[stage].make_context(stage, arguments)
+    assert context.params["slides"] == (HOSTILE,)
 
 
 def test_evaluation_without_truth(results: Any, tmp_path: Path, read: Any) -> None:

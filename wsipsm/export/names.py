@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from wsipsm.config import Stain
-from wsipsm.types import CLASS_COLOURS, COUNTERSTAIN, MEASUREMENTS
+from wsipsm.types import COUNTERSTAIN, MEASUREMENTS, palette
 
 Colour = tuple[int, int, int]
 
@@ -43,10 +43,5 @@ def measured(cells: pa.Table, names: Mapping[str, str]) -> list[dict[str, float]
 
 def class_colours(classes: Sequence[str], chosen: Sequence[str] = ()) -> dict[str, Colour]:
     """Colour of each class, by its place: those chosen (#rrggbb), then those of a palette."""
-    palette = [_rgb(text) for text in chosen] + list(CLASS_COLOURS[len(chosen) :])
-    return {name: palette[i % len(palette)] for i, name in enumerate(classes)}
-
-
-def _rgb(text: str) -> Colour:
-    red, green, blue = bytes.fromhex(text.removeprefix("#"))
-    return red, green, blue
+    colours = palette(chosen)
+    return {name: colours[i % len(colours)] for i, name in enumerate(classes)}

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from wsipsm.io.parquet import polygons_of
 from wsipsm.types import Region
 
-COLUMNS = ("centroid_x", "centroid_y", "class", "score", "area_um2", "haematoxylin_mean")
+DENSITIES = (
+    "haematoxylin_mean",
+    "haematoxylin_ring_mean",
+    "counterstain_mean",
+    "counterstain_ring_mean",
+)
+COLUMNS = ("centroid_x", "centroid_y", "class", "score", "area_um2", *DENSITIES)
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,9 @@ class CellColumns:
         Centroids in level-0 pixels.
     classes
         Index of the class in the list of names; -1 where it is not in it.
-    score, area_um2, haematoxylin
-        float32; mean probability, area, mean optical density of haematoxylin.
+    score, area_um2, haematoxylin, contrast
+        float32; mean probability, area, mean optical density of haematoxylin; density of both
+        stains in the cell less that in its ring.
     """
 
     x: NDArray[np.float64]
@@ -38,6 +45,7 @@ class CellColumns:
     score: NDArray[np.float32]
     area_um2: NDArray[np.float32]
     haematoxylin: NDArray[np.float32]
+    contrast: NDArray[np.float32]
 
     def class_counts(self, classes: int) -> list[int]:
         """Number of cells of each class."""
@@ -49,8 +57,10 @@ def read_columns(cells: Path, *, classes: list[str]) -> CellColumns:
     """Read what is counted and drawn of all cells: not their outlines."""
     table = pq.read_table(cells, columns=list(COLUMNS))
     values = [table[name].to_numpy() for name in COLUMNS if name != "class"]
-    x, y, score, area_um2, haematoxylin = values
-    return CellColumns(x, y, _positions(table["class"], classes), score, area_um2, haematoxylin)
+    x, y, score, area_um2, inside, around, other_inside, other_around = values
+    contrast = inside - around + other_inside - other_around
+    numbers = _positions(table["class"], classes)
+    return CellColumns(x, y, numbers, score, area_um2, inside, contrast)
 
 
 def read_outlines(

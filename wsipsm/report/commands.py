@@ -59,6 +59,13 @@ def report_command(cohort: Cohort, target: Path, quarantined: Path, settings: Re
     return _command(record, [cohort.results, target], options)
 
 
+def slide_report_command(cohort: Cohort, slide: str) -> str:
+    """The command that writes a page about one slide, with all its pictures."""
+    models = [f"--models={model}" for model in cohort.models]
+    words = ["wsipsm", "report", str(cohort.results), f"{slide}.html", f"--slides={slide}", *models]
+    return shlex.join([*words, f"--quarantined={slide}.tsv"])
+
+
 def _truth(slide: str, skipped: dict[str, str]) -> Path:
     """Where the truth of a slide goes in a command: its file is not recorded."""
     return Path("-" if slide in skipped else f"TRUTH_OF_{slide}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from wsipsm.report import quality
 from wsipsm.report.artefacts import flagged
-from wsipsm.report.cells import read_columns
+from wsipsm.report.cells import CellColumns, read_columns
 from wsipsm.report.products import Cohort, Record, SlideProducts
 
 METRICS = {
@@ -31,6 +33,9 @@ METRICS = {
 STITCHING = ("owned", "rescued", "resolved", "oversize", "dropped")
 """Columns of the stitching counts, as `wsipsm.stitching` defines them."""
 
+AGREEMENT_UM = 3.0
+"""Farthest centres of one cell that two models found, microns."""
+
 CONTROLS = {
     "stain_otsu": "control: stain, Otsu, watershed",
     "rgb_kmeans": "control: k-means of RGB",
@@ -42,7 +47,8 @@ CONTROLS = {
 class Found:
     """Cells that a model found on a slide, or on all slides together.
 
-    `classes` holds name and number; `counts` is what stitching did; `score` the mean probability.
+    `classes` holds name and number; `counts` is what stitching did; `score` the mean probability;
+    `quality` the figures of `quality.FIGURES`, of one slide only.
     """
 
     cells: int
@@ -50,6 +56,7 @@ class Found:
     classes: list[tuple[str, int]]
     counts: dict[str, int]
     score: float
+    quality: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ class SlideNumbers:
     """What the tables say of one slide; `anchor` names its part of the page.
 
     `artefacts` holds the number of tiles that show each; `excluded` tiles are not in `tiles`;
-    `unreadable_share` of the slide is white, since it could not be decoded.
+    `unreadable_share` of the slide is white, since it could not be decoded. `seconds` is the time
+    of its jobs, where the workflow kept it.
     """
 
     name: str
@@ -71,7 +79,13 @@ class SlideNumbers:
     unreadable_share: float
     flipped_share: float | None
     separation: float | None
+    seconds: float | None
     found: dict[str, Found]
+
+    @property
+    def excluded_share(self) -> float:
+        """Share of the tiles with tissue that artefacts exclude."""
+        return self.excluded / max(1, self.tiles + self.excluded)
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,13 @@ def slide_numbers(slide: SlideProducts, *, anchor: str, models: tuple[str, ...])
     tissue_mm2 = slide_mm2 * float(tissue.mean())
     activation = slide.records.get("activation.zarr", {})
     codebook = slide.records.get("pseudomasks.zarr", {})
-    return SlideNumbers(
+    cells = {
+        model: read_columns(slide.folder / model / "cells.parquet", classes=record["classes"])
+        for model in models
+        if (record := slide.cells(model))
+    }
+    found = {model: _found(slide, model, own, tissue_mm2) for model, own in cells.items()}
+    made = SlideNumbers(
         name=slide.name,
         anchor=anchor,
         facts=slide.facts,
@@ -112,8 +132,22 @@ def slide_numbers(slide: SlideProducts, *, anchor: str, models: tuple[str, ...])
         unreadable_share=slide.tiles.unreadable_share,
         flipped_share=activation.get("orientation", {}).get("flipped_share"),
         separation=codebook.get("codebook", {}).get("separation"),
-        found={model: _found(slide, model, tissue_mm2) for model in models if slide.cells(model)},
+        seconds=_seconds(slide, models),
+        found=found,
     )
+    shared = {
+        "separation": made.separation,
+        "flipped": made.flipped_share,
+        "excluded": made.excluded_share,
+        "unreadable": made.unreadable_share,
+        "agreement": None,
+    }
+    if len(cells) > 1:
+        radius_px = AGREEMENT_UM / slide.facts["mpp"]
+        shared["agreement"] = quality.agreement(*list(cells.values())[:2], radius_px=radius_px)
+    for own in found.values():
+        own.quality.update(shared)
+    return made
 
 
 def together(slides: list[SlideNumbers], model: str) -> Found:
@@ -129,13 +163,13 @@ def together(slides: list[SlideNumbers], model: str) -> Found:
                 into[name] = into.get(name, 0) + number
     scores = [found.score * found.cells for _, found in every if found.cells]
     score = sum(scores) / cells if cells else math.nan
-    return Found(cells, cells / area if area else math.nan, list(classes.items()), counts, score)
+    density = cells / area if area else math.nan
+    return Found(cells, density, list(classes.items()), counts, score, {})
 
 
-def _found(slide: SlideProducts, model: str, tissue_mm2: float) -> Found:
+def _found(slide: SlideProducts, model: str, cells: CellColumns, tissue_mm2: float) -> Found:
     record = slide.cells(model)
     assert record is not None
-    cells = read_columns(slide.folder / model / "cells.parquet", classes=record["classes"])
     number = len(cells.x)
     return Found(
         cells=number,
@@ -145,7 +179,25 @@ def _found(slide: SlideProducts, model: str, tissue_mm2: float) -> Found:
         ),
         counts={name: record["counts"][name] for name in STITCHING},
         score=float(np.mean(cells.score, dtype=np.float64)) if number else math.nan,
+        quality={
+            "density": number / tissue_mm2 if tissue_mm2 else None,
+            **quality.of_cells(cells, slide.tiles),
+        },
     )
+
+
+def _seconds(slide: SlideProducts, models: tuple[str, ...]) -> float | None:
+    """Time of the jobs of a slide, from what Snakemake measured; None where it did not."""
+    kept = slide.folder.parents[1] / "benchmarks"
+    names = [f"{stage}/{slide.name}.tsv" for stage in ("tiling", "activation", "pseudomasks")]
+    names += [
+        f"{stage}/{slide.name}_{m}.tsv" for stage in ("inference", "stitching") for m in models
+    ]
+    times = []
+    for path in (kept / name for name in names if (kept / name).is_file()):
+        with path.open(newline="", encoding="utf-8") as file:
+            times += [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
+    return sum(times) if times else None
 
 
 def method_name(method: str) -> str:

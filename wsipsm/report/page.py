@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from wsipsm.config import Report
-from wsipsm.report import numbers
-from wsipsm.report.commands import cohort_commands, report_command
+from wsipsm.report import numbers, verdict
+from wsipsm.report.commands import cohort_commands, report_command, slide_report_command
 from wsipsm.report.figures import training_curve
-from wsipsm.report.parts import Shown, slide_parts
+from wsipsm.report.parts import Shown, SlidePart, slide_parts
 from wsipsm.report.products import Cohort, Record
+from wsipsm.report.quality import FIGURES
 
 PACKAGES = (
     "wsipsm", "numpy", "torch", "timm", "zarr", "dask", "scikit-image", "scikit-learn", "shapely",
@@ -67,7 +71,40 @@ def render(cohort: Cohort, *, target: Path, quarantined: Path, settings: Report)
         numbers.slide_numbers(slide, anchor=f"slide-{i}", models=cohort.models)
         for i, slide in enumerate(cohort.slides, start=1)
     ]
-    report = report_command(cohort, target, quarantined, settings.model_dump())
+    doubts = verdict.doubts_of(slides)
+    full = verdict.shown_in_full(doubts, settings.full_slides)
+    command = report_command(cohort, target, quarantined, settings.model_dump())
+    return fill(
+        cohort,
+        slides,
+        slide_parts(cohort, slides, settings, full=full),
+        doubts=doubts,
+        command=command,
+    )
+
+
+def fill(
+    cohort: Cohort,
+    slides: list[numbers.SlideNumbers],
+    parts: Iterable[SlidePart],
+    *,
+    doubts: dict[str, list[str]],
+    command: str,
+) -> Iterator[str]:
+    """Put the numbers and parts of slides into the page.
+
+    Parameters
+    ----------
+    cohort
+        What all slides share.
+    slides, parts
+        Of each slide, in the same order.
+    doubts
+        By the anchors of the slides.
+    command
+        That makes this page again.
+    """
+    script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
     return (
         _environment()
         .get_template("page.html.jinja")
@@ -76,11 +113,18 @@ def render(cohort: Cohort, *, target: Path, quarantined: Path, settings: Report)
             slides=slides,
             totals={model: numbers.together(slides, model) for model in cohort.models},
             headlines=numbers.headlines(cohort),
-            parts=slide_parts(cohort, slides, settings),
+            doubts=doubts,
+            verdict=verdict.sentence(slides, doubts),
+            figures=FIGURES,
+            spread=verdict.spreads(slides),
+            script=Markup(script),
+            script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+            parts=parts,
             curves=list(_curves(cohort)),
             evaluations=[_evaluated(r) for p, r in cohort.records.items() if p.startswith("eval")],
             made=_made(cohort),
-            commands=cohort_commands(cohort) | {"this page": report},
+            full_command=lambda name: slide_report_command(cohort, name),
+            commands=cohort_commands(cohort) | {"this page": command},
             versions=_versions(),
         )
     )
@@ -94,7 +138,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "fixed": _fixed, "percent": _percent}
+    environment.filters |= {"count": _count, "fixed": _fixed, "percent": _percent, "time": _time}
     return environment
 
 
@@ -108,6 +152,10 @@ def _fixed(value: float | None, digits: int = 3) -> str:
 
 def _percent(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else NONE
+
+
+def _time(seconds: float | None) -> str:
+    return NONE if seconds is None else f"{seconds / 60:,.1f} min"
 
 
 def _curves(cohort: Cohort) -> Iterator[Shown]:

@@ -19,7 +19,11 @@ from wsipsm.report.figures import histograms
 from wsipsm.report.numbers import ScoreTable, SlideNumbers, slide_scores
 from wsipsm.report.pictures import Picture
 from wsipsm.report.products import Cohort, SlideProducts
-from wsipsm.types import Region
+from wsipsm.report.zooms import Zoom, zooms
+from wsipsm.types import palette
+
+SMALL_PX = 200
+"""Longest side of the overview of a slide that is not shown in full."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,15 @@ class Shown:
 
 @dataclass(frozen=True)
 class SlidePart:
-    """All that the page shows of one slide; legends hold names and CSS colours."""
+    """All that the page shows of one slide; legends hold names and CSS colours.
+
+    `details` holds pictures by where they are; a slide that is not shown in full has none, and
+    one small overview.
+    """
 
     numbers: SlideNumbers
     overviews: list[Shown]
-    details: list[Shown]
+    details: list[tuple[str, list[Shown]]]
     plots: list[Shown]
     legend: list[tuple[str, str]]
     artefact_legend: list[tuple[str, str]]
@@ -47,11 +55,30 @@ class SlidePart:
 
 
 def slide_parts(
-    cohort: Cohort, numbers: list[SlideNumbers], settings: Report
+    cohort: Cohort, numbers: list[SlideNumbers], settings: Report, *, full: set[str]
 ) -> Iterator[SlidePart]:
-    """Make the parts one by one, so that the pictures of one slide are held at a time."""
+    """Make the parts one by one, so that the pictures of one slide are held at a time.
+
+    `full` holds the anchors of the slides that are shown with all their pictures.
+    """
     for slide, known in zip(cohort.slides, numbers, strict=True):
-        yield _Drawer(slide, cohort.models, settings).part(cohort, known)
+        if known.anchor in full:
+            yield _Drawer(slide, cohort.models, settings).part(cohort, known)
+        else:
+            yield _small(slide, known, cohort)
+
+
+def _small(slide: SlideProducts, numbers: SlideNumbers, cohort: Cohort) -> SlidePart:
+    """Facts, commands and a small overview."""
+    image = views.overview(slide.tiles, views.frame_size(slide.tiles, longest_px=SMALL_PX))
+    shown = Shown(
+        "Overview",
+        f"Small overview of slide {slide.name}",
+        "",
+        pictures.as_picture(pictures.with_tissue(image, slide.tiles.tissue(), [])),
+    )
+    commands = slide_commands(slide, results=cohort.results)
+    return SlidePart(numbers, [shown], [], [], [], [], {}, commands)
 
 
 class _Drawer:
@@ -65,10 +92,9 @@ class _Drawer:
             if record := slide.cells(model):
                 self.classes[model] = record["classes"]
                 self.cells[model] = read_columns(self._path(model), classes=record["classes"])
-        none = np.zeros(0)
         first = next(iter(self.cells.values()), None)
-        x, y = (first.x, first.y) if first else (none, none)
-        self.box = views.densest_box(self.tiles, x, y, settings.detail_um)
+        self.zooms = zooms(self.tiles, first, side_um=settings.detail_um)
+        self.colours = _colours(slide, models)
         self.size = views.frame_size(self.tiles, longest_px=settings.overview_px)
 
     def part(self, cohort: Cohort, numbers: SlideNumbers) -> SlidePart:
@@ -84,7 +110,7 @@ class _Drawer:
         return SlidePart(
             numbers=numbers,
             overviews=list(self._overviews(numbers)),
-            details=list(self._details()),
+            details=[(zoom.title, list(self._detail(zoom))) for zoom in self.zooms],
             plots=list(self._plots()),
             legend=self._legend(),
             artefact_legend=[
@@ -102,12 +128,14 @@ class _Drawer:
     def _overviews(self, numbers: SlideNumbers) -> Iterator[Shown]:
         name, image = self.slide.name, views.overview(self.tiles, self.size)
         outlined = pictures.with_tissue(
-            image, self.tiles.tissue(), pictures.box_shares(self.tiles, self.box)
+            image,
+            self.tiles.tissue(),
+            [pictures.box_shares(self.tiles, zoom.box) for zoom in self.zooms],
         )
         yield Shown(
             "Overview",
             f"Overview of slide {name} with the outline of its tissue",
-            "Green: outline of the tissue. Red: the detail below.",
+            "Green: outline of the tissue. Red: the details below.",
             pictures.as_picture(outlined),
         )
         if numbers.excluded or any(numbers.artefacts.values()):
@@ -133,7 +161,7 @@ class _Drawer:
                 "Pseudo mask",
                 f"Pseudo mask of slide {name} over its overview in grey",
                 "What the model learnt from: share of the pixels of each class.",
-                pictures.as_picture(pictures.with_classes(image, shares)),
+                pictures.as_picture(pictures.with_classes(image, shares, self.colours)),
             )
         for model, cells in self.cells.items():
             density, peak = views.cell_density(self.tiles, cells.x, cells.y, self.size)
@@ -144,47 +172,46 @@ class _Drawer:
                 pictures.as_picture(pictures.map_colours(density)),
             )
 
-    def _details(self) -> Iterator[Shown]:
-        name = self.slide.name
-        pixels = np.moveaxis(views.detail_image(self.tiles, self.box), 0, -1)
-        image = pictures.enlarged(pixels)
-        side_um = self.box.width * self.tiles.mpp
+    def _detail(self, zoom: Zoom) -> Iterator[Shown]:
+        where, box = f"{zoom.title.lower()} detail of slide {self.slide.name}", zoom.box
+        image = pictures.enlarged(np.moveaxis(views.detail_image(self.tiles, box), 0, -1))
         yield Shown(
             "Image",
-            f"Detail of slide {name}",
-            f"{side_um:,.0f} µm wide.",
+            f"Image of the {where}",
+            f"{box.width * self.tiles.mpp:,.0f} µm wide; {zoom.reason}.",
             pictures.as_picture(image),
         )
         if "activation.zarr" in self.slide.records:
             array, stride = self._activation()
-            values = views.detail_plane(array, self.box, stride=stride).astype(np.float32)
+            values = views.detail_plane(array, box, stride=stride).astype(np.float32)
             yield Shown(
                 "Activation map",
-                f"Activation map of the detail of slide {name}",
+                f"Activation map of the {where}",
                 "Dark: 0, bright: 1.",
                 pictures.as_picture(pictures.enlarged(pictures.map_colours(values))),
             )
         if "pseudomasks.zarr" in self.slide.records:
             _, array = self._pseudo_mask()
-            mask = pictures.class_mask(views.detail_plane(array, self.box))
+            mask = pictures.class_mask(views.detail_plane(array, box), self.colours)
             yield Shown(
                 "Pseudo mask",
-                f"Pseudo mask of the detail of slide {name}",
+                f"Pseudo mask of the {where}",
                 "Grey: left out of the training.",
                 pictures.as_picture(pictures.enlarged(mask, smooth=False)),
             )
         for model, classes in self.classes.items():
-            yield self._outlined(model, classes, image, self.box)
+            yield self._outlined(model, classes, image, zoom)
 
     def _outlined(
-        self, model: str, classes: list[str], image: NDArray[np.uint8], box: Region
+        self, model: str, classes: list[str], image: NDArray[np.uint8], zoom: Zoom
     ) -> Shown:
-        scale = self.tiles.scale
+        box, scale = zoom.box, self.tiles.scale
         outlines, numbers = read_outlines(self._path(model), box=box, scale=scale, classes=classes)
-        drawn = pictures.with_outlines(image, outlines, numbers, box=box)
+        drawn = pictures.with_outlines(image, outlines, numbers, box=box, colours=self.colours)
         return Shown(
             f"Cells of {model}",
-            f"Outlines of the cells that {model} found in the detail of slide {self.slide.name}",
+            f"Outlines of the cells that {model} found in the {zoom.title.lower()} detail of slide"
+            f" {self.slide.name}",
             f"{len(outlines):,} cells reach into the view.",
             pictures.as_picture(drawn),
         )
@@ -199,14 +226,14 @@ class _Drawer:
                 f"Size and stain of the cells of {model}",
                 f"Histograms of area and haematoxylin density of the cells of {model}: {medians}",
                 f"{medians.capitalize()}. One curve a class; the last bin holds what is beyond.",
-                histograms(cells.area_um2, cells.haematoxylin, cells.classes),
+                histograms(cells.area_um2, cells.haematoxylin, cells.classes, self.colours),
             )
 
     def _legend(self) -> list[tuple[str, str]]:
         """Classes in their colours, from the cells or, before there are any, the pseudo masks."""
         masks = self.slide.records.get("pseudomasks.zarr", {}).get("classes", [])
         names = next(iter(self.classes.values()), masks)
-        return [(name, _css(pictures.colour_of(i))) for i, name in enumerate(names)]
+        return [(name, _css(pictures.colour_of(i, self.colours))) for i, name in enumerate(names)]
 
     def _activation(self) -> tuple[views.Plane, int]:
         group = ngff.open_group(self.slide.folder / "activation.zarr")
@@ -217,6 +244,14 @@ class _Drawer:
         group = ngff.open_group(self.slide.folder / "pseudomasks.zarr")
         classes = len(self.slide.records["pseudomasks.zarr"]["classes"])
         return classes, views.plane(group, "labels/classes/0")
+
+
+def _colours(slide: SlideProducts, models: tuple[str, ...]) -> pictures.Colours:
+    """Colours of the classes as they were exported."""
+    for model in models:
+        if record := slide.records.get(f"{model}/cells.geojson.zip"):
+            return palette(record["provenance"]["settings"].get("colours", ()))
+    return palette()
 
 
 def _css(colour: tuple[int, int, int]) -> str:

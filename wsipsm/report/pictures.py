@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from scipy import ndimage
 
 from wsipsm.io.tiles import Tiles
 from wsipsm.types import CLASS_COLOURS, Region
+
+Colours = Sequence[tuple[int, int, int]]
+Box = tuple[float, float, float, float]
 
 DETAIL_PX = 560
 OVERSAMPLING = 2
@@ -34,9 +38,9 @@ class Picture:
     height: int
 
 
-def colour_of(index: int) -> tuple[int, int, int]:
+def colour_of(index: int, colours: Colours = CLASS_COLOURS) -> tuple[int, int, int]:
     """Red, green, blue of a class by its index."""
-    return CLASS_COLOURS[index % len(CLASS_COLOURS)]
+    return colours[index % len(colours)]
 
 
 def as_picture(image: NDArray[np.uint8]) -> Picture:
@@ -52,9 +56,9 @@ def data_uri(content: bytes, kind: str) -> str:
 
 
 def with_tissue(
-    image: NDArray[np.uint8], tissue: NDArray[np.bool_], box: tuple[float, float, float, float]
+    image: NDArray[np.uint8], tissue: NDArray[np.bool_], boxes: Sequence[Box]
 ) -> NDArray[np.uint8]:
-    """Draw the border of the tissue and a box on an overview.
+    """Draw the border of the tissue and boxes on an overview.
 
     Parameters
     ----------
@@ -62,8 +66,8 @@ def with_tissue(
         uint8 (3, y, x).
     tissue
         bool (y, x), of any size.
-    box
-        Left, top, right, bottom as shares of width and height.
+    boxes
+        Left, top, right, bottom of each as shares of width and height.
 
     Returns
     -------
@@ -77,10 +81,11 @@ def with_tissue(
     shown = np.ascontiguousarray(np.moveaxis(image, 0, -1))
     shown[border] = TISSUE_COLOUR
     picture = Image.fromarray(shown)
-    corners = [share * size for share, size in zip(box, (width, height) * 2, strict=True)]
-    ImageDraw.Draw(picture).rectangle(
-        corners, outline=BOX_COLOUR, width=max(2, max(height, width) // 220)
-    )
+    for box in boxes:
+        corners = [share * size for share, size in zip(box, (width, height) * 2, strict=True)]
+        ImageDraw.Draw(picture).rectangle(
+            corners, outline=BOX_COLOUR, width=max(2, max(height, width) // 220)
+        )
     drawn: NDArray[np.uint8] = np.asarray(picture)
     return drawn
 
@@ -91,7 +96,9 @@ def map_colours(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(colours)
 
 
-def with_classes(image: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.uint8]:
+def with_classes(
+    image: NDArray[np.uint8], shares: NDArray[np.float32], colours: Colours = CLASS_COLOURS
+) -> NDArray[np.uint8]:
     """Lay the colours of classes over a greyed image.
 
     Parameters
@@ -108,21 +115,21 @@ def with_classes(image: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArr
     """
     grey = image.mean(axis=0, dtype=np.float32)
     total = shares.sum(axis=0)
-    colours = np.array([colour_of(i) for i in range(len(shares))], np.float32)
-    mixed = np.einsum("kyx,kc->yxc", shares, colours) / np.maximum(total, 1e-6)[..., None]
+    table = np.array([colour_of(i, colours) for i in range(len(shares))], np.float32)
+    mixed = np.einsum("kyx,kc->yxc", shares, table) / np.maximum(total, 1e-6)[..., None]
     weight = 0.85 * np.sqrt(np.clip(total, 0, 1))[..., None]
     faded = (0.6 * grey + 0.4 * 255)[..., None]
     laid: NDArray[np.float32] = np.clip(faded * (1 - weight) + mixed * weight, 0, 255)
     return laid.astype(np.uint8)
 
 
-def class_mask(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def class_mask(labels: NDArray[np.uint8], colours: Colours = CLASS_COLOURS) -> NDArray[np.uint8]:
     """Colours, uint8 (y, x, 3), of a pseudo mask (y, x): background white, unlabelled grey."""
     table = np.full((256, 3), 255, np.uint8)
-    table[1:255] = [colour_of(i) for i in range(254)]
+    table[1:255] = [colour_of(i, colours) for i in range(254)]
     table[255] = IGNORED_COLOUR
-    colours: NDArray[np.uint8] = table[labels]
-    return colours
+    coloured: NDArray[np.uint8] = table[labels]
+    return coloured
 
 
 def enlarged(image: NDArray[np.uint8], *, smooth: bool = True) -> NDArray[np.uint8]:
@@ -138,6 +145,7 @@ def with_outlines(
     classes: NDArray[np.int64],
     *,
     box: Region,
+    colours: Colours = CLASS_COLOURS,
 ) -> NDArray[np.uint8]:
     """Draw outlines (pixels of the box, x and y), cased in white, over a detail view (y, x, 3)."""
     height, width = image.shape[:2]
@@ -148,11 +156,11 @@ def with_outlines(
     for outline, number in zip(outlines, classes, strict=True):
         line = [(float(x), float(y)) for x, y in np.asarray(outline.exterior.coords) * zoom]
         draw.line(line, fill=CASING_COLOUR, width=4 * OVERSAMPLING, joint="curve")
-        draw.line(line, fill=colour_of(int(number)), width=2 * OVERSAMPLING, joint="curve")
+        draw.line(line, fill=colour_of(int(number), colours), width=2 * OVERSAMPLING, joint="curve")
     return np.asarray(large.resize((width, height), Image.Resampling.BOX))
 
 
-def box_shares(tiles: Tiles, box: Region) -> tuple[float, float, float, float]:
+def box_shares(tiles: Tiles, box: Region) -> Box:
     """Left, top, right, bottom of a box in working pixels, as shares of the slide."""
     width, height = tiles.grid.width_px, tiles.grid.height_px
     right, bottom = box.x + box.width, box.y + box.height

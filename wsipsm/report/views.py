@@ -154,6 +154,11 @@ def densest_box(
         best = np.argmax(np.where(tiles.kept, tiles.tissue_share, -1))
         tile = tiles.grid.tile(*(int(i) for i in np.unravel_index(best, tiles.kept.shape)))
         centre = (tile.y + tile.height / 2, tile.x + tile.width / 2)
+    return box_around(tiles, centre, side)
+
+
+def box_around(tiles: Tiles, centre: tuple[float, float], side: int) -> Region:
+    """A box of `side` working pixels around a centre (y, x), moved and cut to lie in the slide."""
     height, width = min(side, tiles.grid.height_px), min(side, tiles.grid.width_px)
     top = min(max(0, int(centre[0] - height / 2)), tiles.grid.height_px - height)
     left = min(max(0, int(centre[1] - width / 2)), tiles.grid.width_px - width)
