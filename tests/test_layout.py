@@ -130,7 +130,7 @@ def test_what_to_do_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     config = tmp_path / "config/config.yaml"
     config.write_text(config.read_text().replace("results: results", "results: made"))
     (tmp_path / "made/report").mkdir(parents=True)
-    assert "run again to continue" in said()
+    assert "go on: wsipsm resume" in said()
     (tmp_path / "made/report/index.html").touch()
     (tmp_path / "made/quarantine.tsv").write_text("slide\tstage\treason\nbad\ttile\tno mpp\n")
     assert "report: made/report/index.html" in said()

@@ -109,14 +109,16 @@ def next_steps(folder: Path) -> list[str]:
     results = folder / _results(folder / _CONFIG)
     report, aside = results / "report/index.html", results / "quarantine.tsv"
     if not report.is_file():
-        begun = "has begun; run again to continue" if results.is_dir() else "has not begun"
-        return [f"The run {begun}:", f"{profile} --dry-run", profile]
+        if results.is_dir():
+            return ["The run has begun:", "how far it is: wsipsm status", "go on: wsipsm resume"]
+        return ["The run has not begun:", f"see what it would do: {profile} --dry-run", profile]
     cells = sorted(results.glob("slides/*/*/cells.parquet"))
     return [
         f"report: {report}",
         *(f"QuPath: {path}" for path in sorted(results.glob("qupath/*/project.qpproj"))),
         *(f"in a browser: wsipsm view {shlex.quote(str(path))}" for path in cells[:1]),
         f"slides set aside: {max(0, len(aside.read_text().splitlines()) - 1)} ({aside})",
+        "slide by slide: wsipsm status",
         f"after a change: {profile}",
     ]
 
