@@ -23,7 +23,7 @@ from wsipsm.site import slurm as site
 from wsipsm.site.doctor import Check, examine
 
 from .conftest import REPOSITORY, Project
-from .test_runs import CELLS, fresh, same_cells
+from .test_runs import CELLS, same_cells
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
@@ -48,9 +48,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def victim(finished: Project, tmp_path: Path) -> Project:
+def victim(drawn_slides: Path, tmp_path: Path) -> Project:
     """Project of the two drawn slides before its first run."""
-    return fresh(finished, tmp_path / "victim")
+    made = Project(tmp_path / "victim")
+    made.folder.mkdir()
+    (made.folder / "slides").symlink_to(drawn_slides)
+    made.configure()
+    made.list_slides(*(f"phantom_{n} slides/phantom_{n}.tiff train " for n in (1, 2)))
+    return made
 
 
 def words_for(*words: str, profile: str = "slurm") -> list[str]:
