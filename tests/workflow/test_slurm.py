@@ -66,7 +66,7 @@ def victim(drawn_slides: Path, tmp_path: Path) -> Project:
 
 
 def words_for(*words: str, profile: str = "slurm") -> list[str]:
-    return ["--workflow-profile", str(PROFILES / profile), *QUICK, *SMALL, *words]
+    return [*SMALL, "--workflow-profile", str(PROFILES / profile), *QUICK, *words]
 
 
 def run(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
@@ -89,20 +89,21 @@ def command(project: Project, *words: str) -> list[str]:
 
 def start(project: Project, *words: str) -> subprocess.Popen[bytes]:
     """Start the workflow on the cluster, as a leader of its own session."""
-    quiet = subprocess.DEVNULL
+    log = (project.folder / "said.txt").open("w")
     return subprocess.Popen(
         command(project, *words),
         env=project.environment(),
-        stdout=quiet,
-        stderr=quiet,
+        stdout=log,
+        stderr=log,
         start_new_session=True,
     )
 
 
-def until(true: Callable[[], object], *, what: str) -> None:
-    end = time.monotonic() + LIMIT_SECONDS
+def until(true: Callable[[], object], run: subprocess.Popen[bytes], *, what: str) -> None:
+    """Wait until something is `true`, as long as the run lasts."""
     while not true():
-        assert time.monotonic() < end, f"never: {what}"
+        if run.poll() is not None and not true():
+            pytest.fail(f"the run ended ({run.returncode}) before {what}")
         time.sleep(0.1)
 
 
@@ -150,7 +151,7 @@ def test_every_stage_by_sbatch_makes_the_bytes_of_a_run_without_it(
 
 def test_a_killed_coordinator_is_resumed_without_a_second_writer(victim: Project) -> None:
     with start(victim, *TILES) as killed:
-        until(lambda: len(running(victim)) == 2, what="two jobs run")
+        until(lambda: len(running(victim)) == 2, killed, what="two jobs ran")
         os.killpg(killed.pid, signal.SIGKILL)
     left = {job.id for job in site.jobs_of(victim.folder)}
     assert len(left) == 2, "SLURM's jobs outlive the coordinator"
@@ -178,7 +179,7 @@ def test_a_killed_coordinator_is_resumed_without_a_second_writer(victim: Project
 
 def test_an_interrupted_run_cancels_its_jobs(victim: Project) -> None:
     with start(victim, *TILES) as interrupted:
-        until(lambda: site.jobs_of(victim.folder), what="a job is sent")
+        until(lambda: site.jobs_of(victim.folder), interrupted, what="a job was sent")
         refused = subprocess.run(
             [sys.executable, "-m", "wsipsm.cli", "resume"],
             cwd=victim.folder,
@@ -191,12 +192,15 @@ def test_an_interrupted_run_cancels_its_jobs(victim: Project) -> None:
         interrupted.send_signal(signal.SIGINT)
         interrupted.wait(LIMIT_SECONDS)
     assert interrupted.returncode != 0
-    until(lambda: not site.jobs_of(victim.folder), what="its jobs are cancelled")
+    end = time.monotonic() + 60
+    while site.jobs_of(victim.folder):
+        assert time.monotonic() < end, "its jobs go on"
+        time.sleep(0.2)
 
 
 def test_a_job_that_slurm_puts_back_goes_on_and_the_run_waits(victim: Project) -> None:
     with start(victim, TILES[0]) as waiting:
-        until(lambda: running(victim), what="a job runs")
+        until(lambda: running(victim), waiting, what="a job ran")
         (job,) = running(victim)
         subprocess.run(["scontrol", "requeue", job], check=True)
         assert waiting.wait(LIMIT_SECONDS) == 0
@@ -210,8 +214,8 @@ def test_another_scheduler_is_three_scripts(victim: Project) -> None:
     done = subprocess.run(
         [
             *[sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")],
-            *["--directory", str(victim.folder), "--workflow-profile", str(generic)],
-            *["--cluster-generic-status-cmd", str(generic / "status"), *SMALL],
+            *[*SMALL, "--directory", str(victim.folder), "--workflow-profile", str(generic)],
+            *["--cluster-generic-status-cmd", str(generic / "status")],
             "--cluster-generic-submit-cmd",
             f"{generic}/submit wsipsm-{{rule}} {{threads}} {{resources.mem_mb}}"
             " {resources.runtime} {resources.gpu} {resources.queue}",

@@ -5,10 +5,18 @@ import functools
 import os
 import socket
 
+from snakemake.exceptions import WorkflowError
+
 
 def share():
-    """Cores for a job that each slide has: all slides at once, and one core at the least."""
-    return max(1, (workflow.cores or 1) // len(SLIDES))
+    """Cores for a job that each slide has: all slides at once, and one core at the least.
+
+    A cluster has no number of cores; there the profile says how many a job has.
+    """
+    try:
+        return max(1, (workflow.cores or 1) // len(SLIDES))
+    except WorkflowError:
+        return 1
 
 
 def growing(amount, *, per_gb=0):
