@@ -208,6 +208,8 @@ def test_a_job_that_slurm_puts_back_goes_on_and_the_run_waits(victim: Project) -
         until(lambda: running(victim), waiting, what="a job ran")
         (job,) = running(victim)
         subprocess.run(["scontrol", "requeue", job], check=True)
+        again = ["scontrol", "update", f"job={job}", "StartTime=now"]  # else after two minutes
+        until(lambda: site.answer(*again) is not None, waiting, what="its job could start again")
         assert waiting.wait(LIMIT_SECONDS) == 0
     assert (victim.folder / TILES[0]).is_dir()
     (record,) = (job for job in records("rule_tile") if job["Restarts"] != "0")
