@@ -89,14 +89,14 @@ def command(project: Project, *words: str) -> list[str]:
 
 def start(project: Project, *words: str) -> subprocess.Popen[bytes]:
     """Start the workflow on the cluster, as a leader of its own session."""
-    log = (project.folder / "said.txt").open("w")
-    return subprocess.Popen(
-        command(project, *words),
-        env=project.environment(),
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    with (project.folder / "said.txt").open("w") as log:
+        return subprocess.Popen(
+            command(project, *words),
+            env=project.environment(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def until(true: Callable[[], object], run: subprocess.Popen[bytes], *, what: str) -> None:
