@@ -79,6 +79,18 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def fast_floats(device: torch.device) -> torch.autocast:
+    """Compute in bfloat16 where the device has it natively: GPUs, CPUs with AMX or AVX-512 BF16."""
+    import torch
+
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        native = bool(known.get("amx_bf16") or known.get("avx512_bf16"))
+    return torch.autocast(device.type, torch.bfloat16, enabled=native)
+
+
 def visible_gpus() -> list[str]:
     """Names of the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` takes them."""
     import torch

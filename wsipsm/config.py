@@ -9,7 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from wsipsm.errors import SettingsError
 
 Stain = Literal["he", "ihc"]
-Proxy = Literal["stain", "similarity", "contrastive", "rotation", "simsiam", "mean_pixel"]
+Proxy = Literal[
+    "stain",
+    "similarity",
+    "contrastive",
+    "rotation",
+    "simsiam",
+    "mean_pixel",
+    "simclr",
+    "vicreg",
+]
+Layer = Literal["layer1", "layer2", "layer3", "layer4"]
 Control = Literal["stain_otsu", "rgb_kmeans", "untrained_psm"]
 Artefact = Literal["pen", "fold", "bubble", "blur"]
 Codec = Literal["zstd", "jpeg"]
@@ -62,23 +72,33 @@ class Pretraining(Section):
     backbone: str = Field("resnet18", description="timm network; the paper: res2net101_26w_4s")
     proxy: Proxy = Field("stain", description="self-supervised task; the paper: similarity")
     steps: int = Field(60, ge=0, description="training steps")
-    batch: int = Field(8, ge=1, description="tiles in a step")
-    tile_px: int = Field(128, ge=64, multiple_of=32, description="side of a training tile")
+    batch: int = Field(24, ge=1, description="tiles in a step")
+    tile_px: int = Field(64, ge=64, multiple_of=32, description="side of a training tile")
     learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of Adam")
 
 
 class Activation(Section):
     """Stage 3: prior self-activation maps."""
 
-    layer: Literal["layer1", "layer2", "layer3", "layer4"] = Field(
-        "layer1", description="stage of the backbone whose blocks are tapped"
+    layers: tuple[Layer, ...] = Field(
+        ("layer1",),
+        min_length=1,
+        description="stages of the backbone whose blocks are tapped; their maps are averaged",
     )
     weights: Literal["slide", "tile"] = Field(
         "slide", description="channel weights: one set for a slide, or each tile's (the paper)"
     )
-    halo_um: float = Field(8, ge=0, description="border read around a tile, microns")
+    smoothing_um: float = Field(
+        1, ge=0, description="Gaussian sigma of the map, microns; the paper: 0"
+    )
+    halo_um: float = Field(
+        8,
+        ge=0,
+        description="least border read around a tile, microns; weights of a slide: also as far as"
+        " the map looks",
+    )
     sample_tiles: int = Field(
-        6, ge=1, description="tiles that set a slide's orientation and range of values"
+        8, ge=1, description="squares of 128 µm that set a slide's weights, orientation and range"
     )
 
 

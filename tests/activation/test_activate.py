@@ -34,21 +34,13 @@ def test_the_map_is_in_range_and_rises_with_stain(products) -> None:
     assert (found[~kept] == 0).all()
 
 
-def test_shared_weights_leave_no_seam_at_tile_borders(products) -> None:
-    found, kept = map_of(products.activation), open_tiles(products.tiles).kept
-    jumps = np.abs(np.diff(found, axis=1))
-    inside = np.kron(kept, np.ones((32, 32), bool))[:, 1:]
-    border = np.zeros_like(inside)
-    border[:, 31::32] = True
-    both = np.kron(kept[:, 1:] & kept[:, :-1], np.ones((32, 1), bool))
-    at_border = jumps[:, 31::32][both[:, : jumps[:, 31::32].shape[1]]]
-    assert at_border.mean() < 1.3 * jumps[inside & ~border].mean()
-
-
 @pytest.mark.parametrize("weights", ["slide", "tile"])
-def test_workers_do_not_change_a_byte(products, tmp_path: Path, weights: str) -> None:
-    settings = Activation(weights=weights, sample_tiles=4)
-    for workers in (1, 3):
+def test_neither_workers_nor_batches_change_a_byte(
+    products, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: str
+) -> None:
+    settings = Activation(weights=weights, sample_tiles=2)
+    for workers, batch in ((1, 4), (3, 3)):
+        monkeypatch.setattr("wsipsm.activation.activate.BATCH", batch)
         target = tmp_path / f"{workers}.zarr"
         activate(products.tiles, products.encoder, target, settings=settings, workers=workers)
     assert digest(tmp_path / "1.zarr") == digest(tmp_path / "3.zarr")
@@ -56,7 +48,7 @@ def test_workers_do_not_change_a_byte(products, tmp_path: Path, weights: str) ->
 
 def test_a_deeper_stage_has_its_own_stride(products, tmp_path: Path) -> None:
     target = tmp_path / "deep.zarr"
-    activate(products.tiles, products.encoder, target, settings=Activation(layer="layer2"))
+    activate(products.tiles, products.encoder, target, settings=Activation(layers=("layer2",)))
     assert map_of(target).shape == (64, 64)
     assert read_record(target)["stride"] == 8
 

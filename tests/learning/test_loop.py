@@ -117,3 +117,24 @@ def test_the_rate_rises_for_the_share_of_steps_that_is_asked_for() -> None:
     assert rates.index(max(rates)) in (29, 30)
     assert rates[99] < 0.01
     assert Plan(100, 1, 1.0).rate(9) == 1.0
+
+
+@pytest.mark.parametrize(("whole", "largest"), [(True, 6), (False, 2)])
+def test_a_loss_that_compares_sees_the_whole_batch(
+    tmp_path: Path, whole: bool, largest: int
+) -> None:
+    seen = []
+
+    def loss_in_one_piece(model: nn.Module, images: Tensor, wanted: Tensor) -> Tensor:
+        seen.append(len(images))
+        return loss_of(model, images, wanted)
+
+    fit(
+        network(),
+        sample_of=sample_of,
+        loss_of=loss_in_one_piece,
+        plan=Plan(1, 6, 1e-2, whole=whole),
+        snapshot=tmp_path / "snapshot",
+        workers=1,
+    )
+    assert max(seen) == largest

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wsipsm.config import Pretraining, Proxy
-from wsipsm.errors import DataError
+from wsipsm.errors import DataError, SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.io.product import quarantine, read_record
 from wsipsm.models.encoder import load_encoder
@@ -21,12 +21,18 @@ def test_every_proxy_has_a_finite_loss_that_reaches_the_first_layer(proxy: Proxy
     rng = np.random.default_rng(0)
     image, other = rng.integers(0, 256, (2, 3, 64, 64)).astype(np.uint8)
     task = TASKS[proxy]
-    views = [task.views(rng, Tile(image, lambda: other, 0.3)) for _ in range(2)]
+    views = [task.views(rng, Tile(image, lambda: other, lambda: 0.3)) for _ in range(2)]
     learner = learner_for(proxy, backbone="resnet18", seed=0)
     loss = task.loss(learner, *(torch.stack(column) for column in zip(*views, strict=True)))
     loss.backward()
     assert torch.isfinite(loss)
     assert learner.encoder.backbone.conv1.weight.grad.abs().max() > 0
+
+
+def test_a_batch_of_one_cannot_be_compared(products, tmp_path: Path) -> None:
+    settings = Pretraining(proxy="vicreg", steps=1, batch=1, tile_px=64)
+    with pytest.raises(SettingsError, match="compares the tiles of a batch; use at least 2"):
+        pretrain([products.tiles], tmp_path / "e.pt", settings=settings, seed=0)
 
 
 def test_the_seed_decides_the_first_weights() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wsipsm import compute
 from wsipsm.activation.orientation import Orientation, align, orient
+from wsipsm.activation.sample import sample_regions
 from wsipsm.batches import Batches, Spent, say_busy
 from wsipsm.config import Activation
 from wsipsm.io import ngff
@@ -29,6 +30,7 @@ from wsipsm.models.encoder import (
     channel_weights,
     load_encoder,
     map_stride,
+    reach_px,
 )
 from wsipsm.models.input import to_input
 from wsipsm.models.stain import nuclear_density
@@ -37,6 +39,11 @@ from wsipsm.types import Region
 BATCH = 4
 HALO_MULTIPLE = 32
 DENSITY_SIGMA_UM = 0.4
+SIGMAS = 3
+"""Where the Gaussian that smooths a map is cut off."""
+
+Place = tuple[int, int]
+TileBatches = Batches[Place, NDArray[np.uint8], NDArray[np.float32]]
 
 
 def activate(
@@ -110,7 +117,7 @@ class _WriteShard:
 
     def intact(self, shard: tuple[int, int]) -> bool:
         """Whether what a killed run wrote of a shard can be read."""
-        stride = map_stride(self.settings.layer)
+        stride = map_stride(self.settings.layers)
         return ngff.intact(self.array, self.slide.grid.shard(*shard).scaled_down(stride))
 
     def __call__(self, shard: tuple[int, int]) -> Spent:
@@ -126,22 +133,22 @@ class Mapper:
     """Activation maps of one slide's tiles, each tile read with its halo."""
 
     def __init__(self, slide: Tiles, encoder: Path, settings: Activation) -> None:
-        network, trained = load_encoder(encoder)
-        self.encoder_id = trained["provenance"]["id"]
-        self.device = compute.device()
-        self.network: Encoder = network.to(self.device)
+        self.network, self.encoder_id, reach = _network(encoder, settings.layers)
+        self.device = next(self.network.parameters()).device
         self.slide, self.settings = slide, settings
-        self.stride = map_stride(settings.layer)
-        self.halo_px = HALO_MULTIPLE * math.ceil(settings.halo_um / (HALO_MULTIPLE * slide.mpp))
+        self.stride = map_stride(settings.layers)
+        self.sigma = settings.smoothing_um / (slide.mpp * self.stride)
+        needed = settings.halo_um / slide.mpp
+        if settings.weights == "slide":  # then nothing beyond the reach can change the map
+            needed = max(needed, reach + SIGMAS * self.sigma * self.stride)
+        self.halo_px = HALO_MULTIPLE * math.ceil(needed / HALO_MULTIPLE)
 
     def tune(self) -> Tuning:
-        """Orientation and channel weights from tiles spread evenly over the tissue."""
-        kept = self.slide.kept_tiles()
-        count = min(self.settings.sample_tiles, len(kept))
-        picks = np.unique(np.linspace(0, len(kept) - 1, count).round().astype(int))
-        images = np.stack([self._read(kept[pick]) for pick in picks])
+        """Orientation and channel weights from squares of tissue, the same for any tile size."""
+        regions = sample_regions(self.slide, count=self.settings.sample_tiles)
+        images = np.stack([self.slide.read(region.grown(self.halo_px)) for region in regions])
         density = np.stack([self._density(image) for image in images])
-        weights = [self._weights(batch) for batch in _batches(images)]
+        weights = [self._weights(batch) for batch in _parts(images)]
         own = [torch.cat(block) for block in zip(*weights, strict=True)]
         maps = self._sample_maps(images, [list(torch.split(block, BATCH)) for block in own])
         orientation = orient(maps, density)
@@ -155,22 +162,28 @@ class Mapper:
     def _sample_maps(
         self, images: NDArray[np.uint8], weights: list[list[Tensor]]
     ) -> NDArray[np.float32]:
-        batches = zip(_batches(images), *weights, strict=True)
+        batches = zip(_parts(images), *weights, strict=True)
         return np.concatenate([self._raw(batch, list(own)) for batch, *own in batches])
 
     def shard(self, shard: tuple[int, int], tuning: Tuning) -> tuple[NDArray[np.float16], Spent]:
         """Oriented maps of one shard, 0 where there is no tissue tile; and what time they took."""
         area = self.slide.grid.shard(*shard).scaled_down(self.stride)
         out = np.zeros((area.height, area.width), np.float16)
-        kept = self.slide.kept_tiles_of(shard)
-        raw = functools.partial(self._raw, weights=tuning.weights)
-        batches = Batches(self._images, raw, BATCH, self.device)
-        for batch, _, made in batches.over(kept):
-            maps = tuning.orientation.apply(made)
-            for tile, found in zip(batch, maps, strict=True):
-                where = self.slide.grid.tile(*tile).scaled_down(self.stride).within(area)
-                out[where.slices] = found[: where.height, : where.width]
+        batches = self._batches(tuning)
+        for tile, found in _each(batches, self.slide.kept_tiles_of(shard)):
+            where = self.slide.grid.tile(*tile).scaled_down(self.stride).within(area)
+            out[where.slices] = found[: where.height, : where.width]
         return out, batches.spent
+
+    def maps(self, tiles: Sequence[Place], tuning: Tuning) -> list[NDArray[np.float32]]:
+        """Oriented maps (y, x) of tiles, given by row and column, as `shard` makes them."""
+        return [found for _, found in _each(self._batches(tuning), tiles)]
+
+    def _batches(self, tuning: Tuning) -> TileBatches:
+        def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return tuning.orientation.apply(self._raw(images, tuning.weights))
+
+        return Batches(self._images, run, BATCH, self.device)
 
     def _images(self, tiles: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
         return np.stack([self._read(tile) for tile in tiles])
@@ -184,18 +197,29 @@ class Mapper:
         return to_input(images).to(self.device, memory_format=torch.channels_last)
 
     def _weights(self, images: NDArray[np.uint8]) -> list[Tensor]:
-        found = channel_weights(self.network, self._input(images), layer=self.settings.layer)
-        return [weight.cpu() for weight in found]
+        # on a CPU one by one: gradients of a batch differ in the last bit from those of its parts
+        size = 1 if self.device.type == "cpu" else len(images)
+        layers, parts = self.settings.layers, torch.split(self._input(images), size)
+        with compute.fast_floats(self.device):
+            found = [channel_weights(self.network, part, layers=layers) for part in parts]
+        return [torch.cat(block).cpu() for block in zip(*found, strict=True)]
 
     def _raw(self, images: NDArray[np.uint8], weights: list[Tensor] | None) -> NDArray[np.float32]:
-        own = None if weights is None else [weight.to(self.device) for weight in weights]
-        layer = self.settings.layer
-        maps = activation_maps(self.network, self._input(images), layer=layer, weights=own)
-        return self._inner(maps.cpu().numpy())
+        own = [weight.to(self.device) for weight in weights or self._weights(images)]
+        inputs, layers = self._input(images), self.settings.layers
+        with compute.fast_floats(self.device):
+            maps = activation_maps(self.network, inputs, layers=layers, weights=own)
+        return self._inner(self._smooth(maps.cpu().numpy()))
+
+    def _smooth(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.sigma == 0:
+            return maps
+        sigmas = (0, 0, self.sigma, self.sigma)
+        return np.asarray(ndimage.gaussian_filter(maps, sigmas, truncate=SIGMAS))
 
     def _inner(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        halo, side = self.halo_px // self.stride, self.slide.grid.tile_px // self.stride
-        return maps[..., halo : halo + side, halo : halo + side]
+        halo = self.halo_px // self.stride
+        return maps[..., halo : maps.shape[-2] - halo, halo : maps.shape[-1] - halo]
 
     def _density(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         density = nuclear_density(image, self.slide.stain)
@@ -203,5 +227,28 @@ class Mapper:
         return self._inner(smooth[:: self.stride, :: self.stride])
 
 
-def _batches(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+def _network(path: Path, layers: tuple[str, ...]) -> tuple[Encoder, str, int]:
+    """The network on its device, its identity, and its reach."""
+    known = path.stat() if path.is_file() else None
+    written = (known.st_mtime_ns, known.st_ino) if known else (0, 0)
+    return _load(path, layers, written)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(path: Path, layers: tuple[str, ...], _: tuple[int, int]) -> tuple[Encoder, str, int]:
+    """Kept from shard to shard, as long as the file is the same."""
+    encoder, trained = load_encoder(path)
+    reach = reach_px(encoder, layers)
+    return encoder.to(compute.device()), trained["provenance"]["id"], reach
+
+
+def _parts(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
+
+
+def _each(
+    batches: TileBatches, tiles: Sequence[Place]
+) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+    """Each tile with what its batch made of it."""
+    for batch, _, made in batches.over(tiles):
+        yield from zip(batch, made, strict=True)

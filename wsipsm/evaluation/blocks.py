@@ -39,8 +39,8 @@ from wsipsm.types import Region, TileGrid
 
 HALO_UM = 16.0
 SAMPLE_TILES, SAMPLE_PIXELS = 8, 40_000
-MAP_LAYER, MAP_HALO_PX = "layer1", 32
-MAP_STRIDE = map_stride(MAP_LAYER)
+MAP_LAYERS, MAP_HALO_PX = ("layer1",), 32
+MAP_STRIDE = map_stride(MAP_LAYERS)
 CELLS = "cells"
 
 _BUILDING = threading.Lock()
@@ -112,8 +112,8 @@ def _weights(source: Source, slide: Tiles, regions: list[Region]) -> list[Tensor
         image = slide.read(Region(region.y, region.x, side, side))
         density = controls.plain_density(image, slide.stain, mpp=slide.mpp)
         inputs = _input(network, image)
-        own = channel_weights(network, inputs, layer=MAP_LAYER)
-        maps = activation_maps(network, inputs, layer=MAP_LAYER, weights=own)[0].cpu().numpy()
+        own = channel_weights(network, inputs, layers=MAP_LAYERS)
+        maps = activation_maps(network, inputs, layers=MAP_LAYERS, weights=own)[0].cpu().numpy()
         coarse = density[::MAP_STRIDE, ::MAP_STRIDE].ravel()
         signs = controls.signs_of(maps.reshape(len(maps), -1), coarse)
         turned = [weight * float(sign) for weight, sign in zip(own, signs, strict=True)]
@@ -279,7 +279,7 @@ def _raw_maps(
             continue
         inputs = _input(network, image)
         own = [weight.to(inputs.device) for weight in weights]
-        maps = activation_maps(network, inputs, layer=MAP_LAYER, weights=own)[0].cpu().numpy()
+        maps = activation_maps(network, inputs, layers=MAP_LAYERS, weights=own)[0].cpu().numpy()
         y, x = (piece.y - region.y) // MAP_STRIDE, (piece.x - region.x) // MAP_STRIDE
         room = out[:, y : y + piece.height // MAP_STRIDE, x : x + piece.width // MAP_STRIDE]
         room[:] = maps[:, halo : halo + room.shape[1], halo : halo + room.shape[2]]

@@ -42,6 +42,8 @@ class Plan:
         Share of the steps in which the rate rises; 0 is a tenth, and at most 50 steps.
     chunk
         Samples at once on a GPU, one chunk after another; 0 is the whole batch.
+    whole
+        The loss compares the samples of a batch: it is learnt in one piece on a CPU too.
     """
 
     steps: int
@@ -52,6 +54,7 @@ class Plan:
     snapshot_every: int = 25
     warm_up: float = 0.0
     chunk: int = 0
+    whole: bool = False
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: linear at first, then cosine."""
@@ -127,7 +130,7 @@ class _Run:
         self.device = next(model.parameters()).device
         on_cpu = self.device.type == "cpu"
         on_gpu = math.ceil(plan.batch / plan.chunk) if plan.chunk else 1
-        chunks = min(CPU_CHUNKS, plan.batch) if on_cpu else on_gpu
+        chunks = min(1 if plan.whole else CPU_CHUNKS, plan.batch) if on_cpu else on_gpu
         # chunks on a GPU take turns, so that its memory holds one
         self.turn: contextlib.AbstractContextManager[Any] = (
             contextlib.nullcontext() if on_cpu else threading.Lock()

@@ -2,6 +2,7 @@
 
 Five are the paper's (Chen et al. 2023): similarity, contrastive, rotation, simsiam, mean_pixel.
 `stain` is ours: it has a direction, so that the sign of the map does not depend on the seed.
+`simclr` and `vicreg` cannot collapse: their losses are large where all embeddings are alike.
 """
 
 from __future__ import annotations
@@ -16,52 +17,73 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsipsm.config import Proxy
-from wsipsm.learning.augment import restain
+from wsipsm.learning.augment import restain, roughen
 from wsipsm.models.encoder import Encoder
 from wsipsm.models.input import to_input
+from wsipsm.pretraining.losses import nt_xent, vicreg
 
 MARGIN = 10.0
-EMBEDDING = 64
+EMBEDDING, PROJECTION = 64, 256
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What a proxy may look at: a tile, another of the cohort if it asks, the share of nuclei."""
+    """What a proxy may look at: a tile; if it asks, another of the cohort, and what is stained.
+
+    `stained` gives the share of stained nuclei, as 0 +- 1 over the cohort.
+    """
 
     image: NDArray[np.uint8]
     other: Callable[[], NDArray[np.uint8]]
-    stained_share: float
+    stained: Callable[[], float]
 
 
 class Learner(nn.Module):
-    """The activation network, and the predictor that SimSiam needs beside it."""
+    """The activation network, and what only its training needs on top of its embeddings."""
 
-    def __init__(self, encoder: Encoder, *, predictor: bool) -> None:
+    def __init__(self, encoder: Encoder, *, projected: bool, predicted: bool) -> None:
         super().__init__()
         self.encoder = encoder
-        self.predictor: nn.Module = nn.Identity()
-        if predictor:
-            narrow = EMBEDDING // 2
-            self.predictor = nn.Sequential(
-                nn.Linear(EMBEDDING, narrow), nn.ReLU(), nn.Linear(narrow, EMBEDDING)
-            )
+        self.projector = _layers(EMBEDDING, PROJECTION) if projected else nn.Identity()
+        self.predictor = _layers(PROJECTION, PROJECTION // 4) if predicted else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings (n, d) as the loss compares them."""
+        embeddings: Tensor = self.projector(self.encoder(images))
+        return embeddings
+
+
+def _layers(inputs: int, hidden: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(inputs, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, PROJECTION),
+    )
 
 
 @dataclass(frozen=True)
 class Task:
-    """One proxy: number of outputs, the views of a tile, and the loss of a batch of views."""
+    """One proxy: number of outputs, the views of a tile, and the loss of a batch of views.
+
+    projected: the loss compares the projected embeddings of all tiles of a batch. predicted:
+    one view is predicted from the other.
+    """
 
     outputs: int
     views: Callable[[np.random.Generator, Tile], tuple[Tensor, ...]]
     loss: Callable[..., Tensor]
+    projected: bool = False
+    predicted: bool = False
 
 
 def learner_for(proxy: Proxy, *, backbone: str, seed: int) -> Learner:
     """A network with random weights for a proxy, the same for a seed."""
+    task = TASKS[proxy]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = Encoder(backbone, outputs=TASKS[proxy].outputs)
-        return Learner(encoder, predictor=proxy == "simsiam")
+        encoder = Encoder(backbone, outputs=task.outputs)
+        return Learner(encoder, projected=task.projected, predicted=task.predicted)
 
 
 def _input(image: NDArray[np.uint8]) -> Tensor:
@@ -73,7 +95,7 @@ def _half_turn(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _stain_views(rng: np.random.Generator, tile: Tile) -> tuple[Tensor, ...]:
-    return _input(restain(rng, tile.image)), torch.tensor(tile.stained_share)
+    return _input(restain(rng, tile.image)), torch.tensor([tile.stained()], dtype=torch.float32)
 
 
 def _similarity_views(_: np.random.Generator, tile: Tile) -> tuple[Tensor, ...]:
@@ -89,44 +111,55 @@ def _rotation_views(rng: np.random.Generator, tile: Tile) -> tuple[Tensor, ...]:
     return _input(np.rot90(tile.image, turns, axes=(1, 2))), torch.tensor(turns)
 
 
-def _simsiam_views(rng: np.random.Generator, tile: Tile) -> tuple[Tensor, ...]:
+def _two_views(rng: np.random.Generator, tile: Tile) -> tuple[Tensor, ...]:
+    """The tile twice: turned, flipped, stained by another laboratory, blurred or noisy."""
+
     def view() -> Tensor:
         turned = np.rot90(tile.image, int(rng.integers(4)), axes=(1, 2))
-        return _input(restain(rng, np.ascontiguousarray(turned)))
+        flipped = turned[:, :: 1 - 2 * int(rng.integers(2))]
+        return roughen(rng, _input(restain(rng, np.ascontiguousarray(flipped))))
 
     return view(), view()
 
 
 def _mean_pixel_views(_: np.random.Generator, tile: Tile) -> tuple[Tensor, ...]:
     image = _input(tile.image)
-    return image, image.mean()
+    return image, image.mean()[None]
 
 
 def _regression_loss(learner: Learner, images: Tensor, wanted: Tensor) -> Tensor:
-    return functional.l1_loss(learner.encoder(images)[:, 0], wanted)
+    return functional.smooth_l1_loss(learner(images), wanted)
 
 
 def _similarity_loss(learner: Learner, images: Tensor, turned: Tensor) -> Tensor:
-    return functional.l1_loss(learner.encoder(images), learner.encoder(turned))
+    return functional.l1_loss(learner(images), learner(turned))
 
 
 def _contrastive_loss(learner: Learner, images: Tensor, turned: Tensor, other: Tensor) -> Tensor:
-    anchor = learner.encoder(images)
-    near = (anchor - learner.encoder(turned)).square().sum(1)
-    far = (anchor - learner.encoder(other)).square().sum(1)
+    anchor = learner(images)
+    near = (anchor - learner(turned)).square().sum(1)
+    far = (anchor - learner(other)).square().sum(1)
     loss: Tensor = near + functional.relu(MARGIN - far)
     return loss.mean()
 
 
 def _rotation_loss(learner: Learner, images: Tensor, turns: Tensor) -> Tensor:
-    return functional.cross_entropy(learner.encoder(images), turns)
+    return functional.cross_entropy(learner(images), turns)
 
 
 def _simsiam_loss(learner: Learner, first: Tensor, second: Tensor) -> Tensor:
-    z1, z2 = learner.encoder(first), learner.encoder(second)
+    z1, z2 = learner(first), learner(second)
     p1, p2 = learner.predictor(z1), learner.predictor(z2)
     towards = functional.cosine_similarity(p1, z2.detach())
     return -(towards + functional.cosine_similarity(p2, z1.detach())).mean() / 2
+
+
+def _simclr_loss(learner: Learner, first: Tensor, second: Tensor) -> Tensor:
+    return nt_xent(learner(first), learner(second))
+
+
+def _vicreg_loss(learner: Learner, first: Tensor, second: Tensor) -> Tensor:
+    return vicreg(learner(first), learner(second))
 
 
 TASKS: dict[Proxy, Task] = {
@@ -134,6 +167,8 @@ TASKS: dict[Proxy, Task] = {
     "similarity": Task(1, _similarity_views, _similarity_loss),
     "contrastive": Task(EMBEDDING, _contrastive_views, _contrastive_loss),
     "rotation": Task(4, _rotation_views, _rotation_loss),
-    "simsiam": Task(EMBEDDING, _simsiam_views, _simsiam_loss),
+    "simsiam": Task(EMBEDDING, _two_views, _simsiam_loss, projected=True, predicted=True),
     "mean_pixel": Task(1, _mean_pixel_views, _regression_loss),
+    "simclr": Task(EMBEDDING, _two_views, _simclr_loss, projected=True),
+    "vicreg": Task(EMBEDDING, _two_views, _vicreg_loss, projected=True),
 }
