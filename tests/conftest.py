@@ -123,7 +123,7 @@ def products(drawn_slides: Path, tmp_path_factory: pytest.TempPathFactory) -> Pr
         drawn_slides / "phantom_1.tiff",
         Tiling(mpp=0.5, tile_px=128, shard_tiles=2),
         Pretraining(steps=2, batch=2, tile_px=64),
-        Training(steps=40, batch=4, tile_px=64),
+        Training(rounds=1, steps=40, batch=4, tile_px=64, regions=16),
     )
     tile(made.slide, made.tiles, settings=made.tiling)
     pretrain([made.tiles], made.encoder, settings=made.pretraining, seed=0)

@@ -147,17 +147,20 @@ class Pseudomasks(Section):
 
 
 class Training(Section):
-    """Stage 5: the downstream network, trained on pseudo masks."""
+    """Stage 5: the downstream network, trained on pseudo masks and then on its own labels."""
 
     backbone: str = Field("small", description="small, or a timm network; the paper: resnet34")
-    steps: int = Field(180, ge=1, description="training steps")
+    rounds: int = Field(
+        2, ge=1, le=6, description="rounds of training; each but the first on labels of the last"
+    )
+    steps: int = Field(1500, ge=1, description="training steps of all rounds together")
     batch: int = Field(8, ge=1, description="tiles in a step")
-    tile_px: int = Field(160, ge=64, multiple_of=32, description="side of a training tile")
+    tile_px: int = Field(192, ge=64, multiple_of=32, description="side of a training tile")
+    regions: int = Field(
+        240, ge=1, description="regions of twice that side, drawn over the cohort to train on"
+    )
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-3, ge=0, description="weight decay of AdamW")
-    voronoi_weight: float = Field(
-        1.5, ge=0, description="weight of the Voronoi loss beside the pseudo mask's"
-    )
     distance_weight: float = Field(2.0, ge=0, description="weight of the distance head's loss")
     averaging: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights")
     annotated_share: float = Field(
@@ -184,7 +187,14 @@ class Inference(Section):
         0.1, ge=0, le=1, description="least rise of a peak of the distance map over its saddle"
     )
     seed_distance: float = Field(0.3, ge=0, le=1, description="least height of a peak")
-    min_area_um2: float = Field(6, ge=0, description="smallest cell, square microns")
+    min_area_um2: float = Field(4, ge=0, description="smallest cell, square microns")
+    min_relative_area: float = Field(
+        0.3, ge=0, lt=1, description="smallest cell, as a share of the median in training"
+    )
+    opening_um: float = Field(1.0, ge=0, description="radius of the opening of a cell, microns")
+    rotations: int = Field(
+        1, ge=1, le=4, description="positions of a tile, a quarter turn apart, that are averaged"
+    )
     ring_um: float = Field(
         2, gt=0, description="width of the ring around a cell where stain is measured, microns"
     )

@@ -23,6 +23,16 @@ def test_image_and_labels_turn_together(seed: int) -> None:
     assert disagree.float().mean() < 0.05
 
 
+def test_tiles_come_from_everywhere_in_a_region_and_show_no_more_than_it() -> None:
+    places = torch.arange(256.0).view(1, 1, 256).expand(1, 256, 256).contiguous()
+    image = places.expand(3, 256, 256)
+    seen = [turn(np.random.default_rng(seed), image, places, side_px=64)[1] for seed in range(40)]
+    middles = torch.stack([tile[0, 32, 32] for tile in seen])
+    assert middles.min() < 60
+    assert middles.max() > 196
+    assert middles.std() > 30
+
+
 @given(st.integers(0, 10_000))
 def test_restaining_keeps_white_light_and_dark_dark(seed: int) -> None:
     image = np.full((3, 4, 8), 250, np.uint8)

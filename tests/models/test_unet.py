@@ -53,6 +53,49 @@ def test_cells_come_with_class_and_score() -> None:
     assert abs((found.labels == 1).sum() - np.pi * 100) < 20
 
 
+def disks(*circles: tuple[int, int, float]) -> Drawn:
+    """A network that sees these disks (y, x, radius)."""
+    y, x = np.indices((64, 64))
+    output = np.zeros((1, 3, 64, 64), np.float32)
+    output[0, 0] = 6
+    for cy, cx, radius in circles:
+        away = np.hypot(y - cy, x - cx)
+        output[0, 1][away < radius] = 12
+        output[0, 2] = np.maximum(output[0, 2], np.clip(1 - away / radius, 0, 1))
+    return Drawn(torch.from_numpy(output))
+
+
+def test_cells_far_smaller_than_those_of_the_training_are_dropped() -> None:
+    plain = UNetSegmenter(disks((30, 18, 10), (30, 48, 5)), settings=Inference(), mpp=0.25)
+    image = np.zeros((1, 3, 64, 64), np.uint8)
+    counts = [
+        plain.adapted(foreground=0.4, median_area_um2=area)(image)[0].labels.max()
+        for area in (0, 10, 30)
+    ]
+    assert counts == [2, 2, 1]
+
+
+def test_a_threshold_in_the_settings_goes_before_that_of_the_training() -> None:
+    network = disks((30, 30, 10))
+    for given, wanted in ((0.0, 0.3), (0.7, 0.7)):
+        plain = UNetSegmenter(network, settings=Inference(foreground=given), mpp=0.25)
+        assert plain.adapted(foreground=0.3).settings.foreground == wanted
+
+
+def test_averaging_over_turns_makes_a_network_blind_to_them() -> None:
+    torch.manual_seed(0)
+    network = UNet("small", classes=1).eval()
+    image = np.random.default_rng(0).integers(0, 255, (1, 3, 64, 64), np.uint8)
+    turned = np.rot90(image, axes=(2, 3)).copy()
+    for rotations, equal in ((1, False), (4, True)):
+        settings = Inference(rotations=rotations)
+        segmenter = UNetSegmenter(network, settings=settings, mpp=0.25)
+        (chances, distance), (others, far) = segmenter.maps(image), segmenter.maps(turned)
+        back = np.rot90(others, -1, axes=(2, 3)), np.rot90(far, -1, axes=(1, 2))
+        assert np.allclose(chances, back[0], atol=1e-5) == equal
+        assert np.allclose(distance, back[1], atol=1e-5) == equal
+
+
 def test_an_empty_tile_has_no_cells() -> None:
     output = torch.zeros(1, 3, 32, 32)
     output[:, 0] = 9

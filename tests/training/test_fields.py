@@ -21,7 +21,7 @@ from wsipsm.io.product import read_record
 from wsipsm.io.raster import fill_polygons
 from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.models.input import to_input
-from wsipsm.models.segmenter import MODELS
+from wsipsm.models.unet import UNet
 from wsipsm.training.fields import Fields
 from wsipsm.training.targets import IGNORE
 from wsipsm.training.train import train
@@ -135,7 +135,7 @@ def test_annotations_that_cannot_teach_are_one_sentence(
 def contrast(slide: Tiles, model: Path, region: Region, truth: np.ndarray) -> float:
     """How much likelier a network finds foreground in true cells than beside them."""
     state, record = load_checkpoint(model)
-    network = MODELS[record["model"]](**record["architecture"])
+    network = UNet(**record["architecture"])
     network.load_state_dict(state)
     with torch.inference_mode():
         # by the statistics of the image: those of a few steps are of no use yet
@@ -151,7 +151,9 @@ def test_cells_in_a_field_teach_what_cells_look_like_elsewhere(
     right = Region(0, 256, 512, 256)
     features = json.loads((drawn_slides / "phantom_1.cells.geojson").read_text())["features"]
     field = drawn(in_level_0(slide, (0, 0, 256, 512)), "Region*")
-    settings = Training(steps=8, batch=4, tile_px=64, averaging=0, annotated_share=1)
+    settings = Training(
+        rounds=1, steps=8, batch=4, tile_px=64, regions=8, averaging=0, annotated_share=1
+    )
     model, seen = tmp_path / "unet.pt", {}
     for name, cells in {"empty": [], "cells": features}.items():
         path = write(tmp_path / f"{name}.geojson", field, *cells)

@@ -1,5 +1,6 @@
 """Stage 5: the network learns, repeats bit for bit, and refuses what it cannot use."""
 
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,13 @@ from wsipsm.errors import DataError
 from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.io.product import quarantine, read_record
 from wsipsm.models.input import to_input
-from wsipsm.models.segmenter import MODELS
+from wsipsm.models.unet import UNet
 from wsipsm.pseudomasks.pseudomask import pseudomask
+from wsipsm.training import pool, samples
 from wsipsm.training import train as stage
+from wsipsm.training.calibrate import RANGE
+from wsipsm.training.cohort import open_cohort
+from wsipsm.training.targets import IGNORE
 from wsipsm.training.train import train
 
 
@@ -24,19 +29,19 @@ def test_the_loss_falls(products) -> None:
 
 def test_the_threshold_gives_as_much_foreground_as_the_pseudo_masks(products) -> None:
     state, record = load_checkpoint(products.unet)
-    network = MODELS["unet"](**record["architecture"])
+    network = UNet(**record["architecture"])
     network.load_state_dict(state)
-    masked = stage._Masked(products.tiles, products.pseudomasks)
-    samples = stage._Samples([masked], settings=Training(tile_px=96), seed=9)
+    slide = open_cohort([(products.tiles, products.pseudomasks)])[0]
     found, wanted = [], []
     with torch.inference_mode():
-        for index in range(40):
-            image, classes = samples.plain(0, index)
+        for tile in slide.tiles.kept_tiles():
+            region = slide.tiles.grid.tile(*tile)
+            image, classes = slide.tiles.read(region), slide.labels(region)[0]
             chances = torch.softmax(network.eval()(to_input(image[None]))[0, :-1], dim=0)
-            known = classes != 255
+            known = classes != IGNORE
             found.append((1 - chances[0].numpy() > record["foreground"])[known])
             wanted.append(classes[known] > 0)
-    low, high = stage.LEAST_FOREGROUND
+    low, high = RANGE
     share = np.concatenate(found).mean() / np.concatenate(wanted).mean()
     if low < record["foreground"] < high:
         assert 0.7 < share < 1.4
@@ -44,15 +49,69 @@ def test_the_threshold_gives_as_much_foreground_as_the_pseudo_masks(products) ->
         assert (share < 1) == (record["foreground"] == low)
 
 
-@pytest.mark.parametrize("backbone", ["small", "resnet18"])
-def test_workers_do_not_change_a_byte(products, tmp_path: Path, backbone: str) -> None:
-    settings = Training(steps=2, batch=4, tile_px=64, backbone=backbone)
+SHORT = Training(rounds=2, steps=8, batch=4, tile_px=64, regions=6)
+
+
+@pytest.fixture(scope="module")
+def twice(products, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The model of two rounds by one worker."""
+    target = tmp_path_factory.mktemp("twice") / "unet.pt"
     pair = (products.tiles, products.pseudomasks)
-    for workers in (1, 3):
-        target = tmp_path / f"{workers}.pt"
-        train([pair], target, model="unet", settings=settings, seed=5, workers=workers)
-    assert (tmp_path / "1.pt").read_bytes() == (tmp_path / "3.pt").read_bytes()
-    assert read_record(tmp_path / "1.pt")["model"] == "unet"
+    train([pair], target, model="unet", settings=SHORT, seed=5, workers=1)
+    return target.read_bytes()
+
+
+def test_workers_do_not_change_a_byte(products, tmp_path: Path, twice: bytes) -> None:
+    target = tmp_path / "unet.pt"
+    pair = (products.tiles, products.pseudomasks)
+    train([pair], target, model="unet", settings=SHORT, seed=5, workers=3)
+    assert target.read_bytes() == twice
+    record = read_record(target)
+    assert record["model"] == "unet"
+    assert [point["step"] for point in record["curve"]] == list(range(1, 9))
+    assert len(record["rounds"]) == 2
+    assert record["foreground"] == record["rounds"][-1]["foreground"]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "at"),
+    [(samples.Samples, "__call__", 6), (samples.Samples, "__call__", 20), (pool.Pool, "write", 9)],
+)
+def test_a_training_killed_in_or_between_rounds_ends_in_the_same_bytes(
+    products, tmp_path: Path, twice: bytes, monkeypatch, module, name, at
+) -> None:
+    target = tmp_path / "unet.pt"
+    pair = (products.tiles, products.pseudomasks)
+    plain, calls = getattr(module, name), count()
+
+    def killed(*given):
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return plain(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            train([pair], target, model="unet", settings=SHORT, seed=5, workers=2)
+    assert (tmp_path / "unet.pt.partial" / "pool").exists()
+    train([pair], target, model="unet", settings=SHORT, seed=5, workers=2)
+    assert target.read_bytes() == twice
+
+
+def test_other_settings_begin_anew(products, tmp_path: Path, twice: bytes, monkeypatch) -> None:
+    target = tmp_path / "unet.pt"
+    pair = (products.tiles, products.pseudomasks)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "save_checkpoint", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train([pair], target, model="unet", settings=SHORT, seed=6, workers=2)
+    train([pair], target, model="unet", settings=SHORT, seed=5, workers=2)
+    assert target.read_bytes() == twice
+
+
+def interrupted(*_) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_cohort_without_a_usable_slide_is_one_sentence(products, tmp_path: Path) -> None:

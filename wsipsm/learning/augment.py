@@ -16,31 +16,34 @@ from wsipsm.models.stain import optical_density
 REACH = 2
 """Side of the region to read for `turn`, in sides of the tile that it returns."""
 
-MAX_LOG_SCALE = 0.3
+MAX_LOG_SCALE = 0.35
 
 
 def turn(
     rng: np.random.Generator, image: Tensor, labels: Tensor, *, side_px: int
 ) -> tuple[Tensor, Tensor]:
-    """Rotate, flip and scale a tile and its label images by one random affine map.
+    """A tile from somewhere in a region: rotated, flipped and scaled by one random affine map.
 
     Parameters
     ----------
     image
-        float (3, REACH * side_px, REACH * side_px).
+        float (3, n, n), n at least `side_px`; `REACH * side_px` show any tile whole.
     labels
-        float64 (n, ...) of the same size; values are kept (nearest pixel).
+        float (..., n, n); values are kept (nearest pixel).
 
     Returns
     -------
     tuple
-        The central (3, side_px, side_px) and (n, side_px, side_px) after the map.
+        Image (3, side_px, side_px) and labels (..., side_px, side_px) after the map. What would
+        lie outside the region is mirrored into it.
     """
+    share = side_px / image.shape[-1]
     angle = rng.uniform(0, 2 * math.pi) if rng.random() < 0.5 else rng.integers(4) * math.pi / 2
-    scale = math.exp(rng.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE)) / REACH
+    scale = math.exp(rng.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE)) * share
     flip = 1.0 if rng.random() < 0.5 else -1.0
     cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-    matrix = torch.tensor([[cos * flip, -sin, 0.0], [sin * flip, cos, 0.0]])
+    x, y = rng.uniform(share - 1, 1 - share, 2)
+    matrix = torch.tensor([[cos * flip, -sin, x], [sin * flip, cos, y]])
     grid = functional.affine_grid(matrix[None], [1, 1, side_px, side_px], align_corners=False)
     return _sample(image, grid, "bilinear"), _sample(labels, grid, "nearest")
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.morphology import remove_small_holes
 
 from wsipsm.config import Inference
 from wsipsm.errors import SettingsError
@@ -18,7 +19,11 @@ from wsipsm.models.input import to_input
 from wsipsm.models.instances import split_by_height, tidy_objects
 from wsipsm.models.unet import UNet
 
-SMOOTHING_PX = 1.0
+SMOOTHING_UM = 0.375
+"""Gaussian sigma of the distance map before seeds are sought in it."""
+
+HOLE_UM2 = 40.0
+"""Largest hole of the foreground that is filled."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,11 @@ def load_segmenter(
         raise SettingsError(f"{path}: not a model that segments; use the product of `wsipsm train`")
     network = MODELS[record["model"]](**record["architecture"])
     network.load_state_dict(state)
-    least = settings.foreground or record["foreground"]
-    settings = settings.model_copy(update={"foreground": least})
     network.eval().requires_grad_(False)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return UNetSegmenter(network, settings=settings, mpp=mpp), record
+    plain = UNetSegmenter(network, settings=settings, mpp=mpp)
+    found = {name: record[name] for name in ("foreground", "median_area_um2")}
+    return plain.adapted(**found), record
 
 
 MODELS: dict[str, type[UNet]] = {"unet": UNet}
@@ -75,33 +80,67 @@ MODELS: dict[str, type[UNet]] = {"unet": UNet}
 
 
 class UNetSegmenter:
-    """Foreground by threshold, seeds by h-maxima of the distance map, watershed."""
+    """Foreground by threshold, seeds by h-maxima of the distance map, watershed, size rules."""
 
     def __init__(self, network: UNet, *, settings: Inference, mpp: float) -> None:
         self.network, self.settings, self.mpp = network, settings, mpp
         self.device = next(network.parameters()).device
 
+    def adapted(self, *, foreground: float, median_area_um2: float = 0) -> UNetSegmenter:
+        """One that fits what a training found: threshold of foreground, median area of cells.
+
+        A threshold in the settings goes before it.
+        """
+        found = {
+            "foreground": self.settings.foreground or foreground,
+            "min_area_um2": max(
+                self.settings.min_area_um2, self.settings.min_relative_area * median_area_um2
+            ),
+        }
+        settings = self.settings.model_copy(update=found)
+        return UNetSegmenter(self.network, settings=settings, mpp=self.mpp)
+
     def __call__(self, images: NDArray[np.uint8]) -> list[Segmented]:
         """Segment uint8 RGB tiles (n, 3, y, x)."""
+        chances, distance = self.maps(images)
+        return [self.cells(*pair) for pair in zip(chances, distance, strict=True)]
+
+    def maps(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Chances of the classes (n, k + 1, y, x) and distance (n, y, x), float32.
+
+        Means over `settings.rotations` positions of the tiles, a quarter turn apart.
+        """
+        inputs = to_input(images).to(self.device, memory_format=torch.channels_last)
+        total = torch.zeros(0)
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"),
         ):
-            inputs = to_input(images).to(self.device, memory_format=torch.channels_last)
-            output = self.network(inputs).float()
-            chances = torch.softmax(output[:, :-1], dim=1).cpu().numpy()
-            distance = output[:, -1].cpu().numpy()
-        return [self._cells(*pair) for pair in zip(chances, distance, strict=True)]
+            for turn in range(self.settings.rotations):
+                output = self.network(torch.rot90(inputs, turn, (2, 3))).float()
+                output[:, :-1] = torch.softmax(output[:, :-1], dim=1)
+                output = torch.rot90(output, -turn, (2, 3))
+                total = total + output if len(total) else output
+        mean = (total / self.settings.rotations).cpu().numpy()
+        return mean[:, :-1], mean[:, -1]
 
-    def _cells(self, chances: NDArray[np.float32], distance: NDArray[np.float32]) -> Segmented:
+    def cells(self, chances: NDArray[np.float32], distance: NDArray[np.float32]) -> Segmented:
+        """Cells of one tile, from chances (k + 1, y, x) and distance (y, x)."""
         settings = self.settings
         foreground = 1 - chances[0]
         mask = foreground > settings.foreground
-        height = ndimage.gaussian_filter(distance, SMOOTHING_PX)
+        mask = remove_small_holes(mask, max_size=round(HOLE_UM2 / self.mpp**2))
         labels = split_by_height(
-            mask, height, rise=settings.seed_height, least=settings.seed_distance
+            mask,
+            ndimage.gaussian_filter(distance, SMOOTHING_UM / self.mpp),
+            rise=settings.seed_height,
+            least=settings.seed_distance,
         )
-        labels = tidy_objects(labels, min_area_px=settings.min_area_um2 / self.mpp**2)
+        labels = tidy_objects(
+            labels,
+            min_area_px=settings.min_area_um2 / self.mpp**2,
+            opening_px=settings.opening_um / self.mpp,
+        )
         ids = np.arange(1, int(labels.max(initial=0)) + 1)
         if len(ids) == 0:
             return Segmented(labels, np.zeros(0, np.uint8), np.zeros(0, np.float32))

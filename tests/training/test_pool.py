@@ -1,0 +1,64 @@
+"""The pool covers the cohort evenly, and gives back what was laid into it."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wsipsm.training.cohort import open_cohort
+from wsipsm.training.pool import FULL, Pool
+from wsipsm.training.samples import Samples
+
+
+@pytest.fixture
+def drawn(products, tmp_path: Path) -> Pool:
+    cohort = open_cohort([(products.tiles, products.pseudomasks)] * 2)
+    pool = Pool(cohort, tmp_path, count=9, side_px=128, annotated_share=0.5, seed=3)
+    for place in pool.places:
+        pool.fill(place)
+    return pool
+
+
+def test_slides_count_alike_and_no_tile_comes_twice_early(drawn) -> None:
+    counts = Counter(place.slide for place in drawn.places)
+    assert sorted(counts.values()) == [4, 5]
+    assert not any(place.annotated for place in drawn.places)
+    assert len({(place.slide, place.region) for place in drawn.places}) == 9
+    for place in drawn.places:
+        grid = drawn.cohort[place.slide].tiles.grid
+        assert 0 <= place.region.y <= grid.height_px - 128
+        assert 0 <= place.region.x <= grid.width_px - 128
+
+
+def test_labels_of_a_round_come_back(drawn) -> None:
+    place = drawn.places[4]
+    classes, instances = drawn.cohort[place.slide].labels(place.region)
+    first = drawn.labels(0, place)
+    np.testing.assert_array_equal(first[0], classes)
+    assert ((first[1] > 0) == (instances > 0)).all()
+    assert first[1].max() == FULL
+    assert not drawn.has(1, place)
+    drawn.write(1, place, np.full((128, 128), 255), np.zeros((128, 128), int))
+    assert drawn.has(1, place)
+    assert (drawn.labels(1, place)[0] == 255).all()
+
+
+def test_later_rounds_keep_some_of_the_first_labels(drawn) -> None:
+    for place in drawn.places:
+        drawn.write(1, place, np.full((128, 128), 255), np.zeros((128, 128), int))
+    samples = Samples(drawn, labels=1, side_px=64, seed=0)
+    ignored = [bool((samples(0, index)[1] == 255).all()) for index in range(60)]
+    assert 0.6 < np.mean(ignored) < 0.9
+
+
+def test_a_sample_is_the_same_in_every_process(drawn) -> None:
+    samples = Samples(drawn, labels=0, side_px=64, seed=0)
+    for first, second in zip(samples(3, 1), samples(3, 1), strict=True):
+        assert torch.equal(first, second)
+    image, classes, distance = samples(3, 1)
+    assert image.shape == (3, 64, 64)
+    assert classes.dtype == torch.int64
+    assert ((distance > 0) <= (classes > 0)).all()
+    assert float(distance.max()) <= 1

@@ -1,0 +1,161 @@
+"""The pool: regions drawn once over a cohort, with the labels that each round gives them.
+
+The regions lie in a private folder, a file each, that is there complete or not at all: a killed
+training continues with what it finds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsipsm.learning.dataset import Sampler
+from wsipsm.training.cohort import Masked
+from wsipsm.training.targets import distance_of
+from wsipsm.types import Region
+
+FULL = 255
+"""Value of a stored distance of 1."""
+
+ANNOTATED = 4
+"""Of so many regions one is drawn around an annotated place, if there are any."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One region of the pool, and whether it was drawn around an annotated place."""
+
+    number: int
+    slide: int
+    region: Region
+    annotated: bool
+
+
+class Pool:
+    """Regions of a cohort with labels.
+
+    Parameters
+    ----------
+    cohort
+        The slides; each gives as many regions as the others.
+    folder
+        Where images and labels are kept.
+    count, side_px
+        Number of regions drawn by tissue, and their side.
+    annotated_share
+        Share of the draws from regions around annotated places, if there are any.
+    seed
+        Of the draw.
+    """
+
+    def __init__(
+        self,
+        cohort: list[Masked],
+        folder: Path,
+        *,
+        count: int,
+        side_px: int,
+        annotated_share: float,
+        seed: int,
+    ) -> None:
+        self.cohort, self.folder, self.side_px = cohort, folder, side_px
+        rng = np.random.default_rng([seed, count])
+        drawn = [*_by_tissue(cohort, count, side_px, rng)]
+        around = [*_by_annotation(cohort, math.ceil(count / ANNOTATED), side_px, rng)]
+        self.places = [Place(number, *each) for number, each in enumerate(drawn + around)]
+        self._plain = len(drawn)
+        self._share = annotated_share if around else 0.0
+
+    def draw(self, rng: np.random.Generator) -> Place:
+        """A region, around an annotated place in the wanted share."""
+        if rng.random() < self._share:
+            return self.places[int(rng.integers(self._plain, len(self.places)))]
+        return self.places[int(rng.integers(self._plain))]
+
+    def fill(self, place: Place) -> None:
+        """Fetch image and first labels of a region, unless they are here."""
+        if not self.has(0, place):
+            slide = self.cohort[place.slide]
+            _write(self._file("images", place), slide.tiles.read(place.region))
+            self.write(0, place, *slide.labels(place.region))
+
+    def image(self, place: Place) -> NDArray[np.uint8]:
+        """RGB uint8 (3, y, x)."""
+        image: NDArray[np.uint8] = np.load(self._file("images", place))
+        return image
+
+    def labels(self, round_: int, place: Place) -> NDArray[np.uint8]:
+        """Classes (255 ignore) and distance (0 to 255) of a round, uint8 (2, y, x)."""
+        labels: NDArray[np.uint8] = np.load(self._file(f"labels_{round_}", place))
+        return labels
+
+    def has(self, round_: int, place: Place) -> bool:
+        """Whether a round has labelled a region."""
+        return self._file(f"labels_{round_}", place).exists()
+
+    def write(
+        self, round_: int, place: Place, classes: NDArray[Any], instances: NDArray[Any]
+    ) -> None:
+        """Keep the classes and instances (y, x) that a round gives a region."""
+        distance = np.rint(FULL * distance_of(instances))
+        labels = np.stack([classes, distance]).astype(np.uint8)
+        _write(self._file(f"labels_{round_}", place), labels)
+
+    def _file(self, name: str, place: Place) -> Path:
+        return self.folder / name / f"{place.number}.npy"
+
+
+def _write(file: Path, values: NDArray[Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    ahead = file.with_suffix(".new")
+    with ahead.open("wb") as stream:
+        np.save(stream, values)
+    ahead.replace(file)
+
+
+Drawn = tuple[int, Region, bool]
+
+
+def _by_tissue(
+    cohort: list[Masked], count: int, side_px: int, rng: np.random.Generator
+) -> Iterator[Drawn]:
+    """Regions of slide after slide: no tile of a slide comes again before all others have."""
+    sampler = Sampler(tuple(slide.tiles for slide in cohort), 0)
+    turns = [_tiles(slide, rng) for slide in cohort]
+    order = rng.permutation(len(cohort))
+    for index in range(count):
+        number = int(order[index % len(cohort)])
+        row, col, again = next(turns[number])
+        tile = cohort[number].tiles.grid.tile(row, col)
+        # a region shows the tile whole, and later another part of what is around it
+        wander = 0.5 if again or side_px < tile.height else 0.0
+        y, x = rng.uniform(0.5 - wander, 0.5 + wander, 2)
+        at = tile.y + int(y * tile.height), tile.x + int(x * tile.width)
+        yield number, sampler.around(number, *at, side_px=side_px), False
+
+
+def _tiles(slide: Masked, rng: np.random.Generator) -> Iterator[tuple[int, int, bool]]:
+    """Row and column of the tissue tiles, those with more tissue rather first; then again."""
+    rows, cols = np.nonzero(slide.tiles.kept)
+    share = slide.tiles.tissue_share[rows, cols].astype(np.float64) + 0.1
+    again = False
+    while True:
+        for pick in rng.choice(len(rows), len(rows), replace=False, p=share / share.sum()):
+            yield int(rows[pick]), int(cols[pick]), again
+        again = True
+
+
+def _by_annotation(
+    cohort: list[Masked], count: int, side_px: int, rng: np.random.Generator
+) -> Iterator[Drawn]:
+    sampler = Sampler(tuple(slide.tiles for slide in cohort), 0)
+    known = [(number, slide.fields) for number, slide in enumerate(cohort) if slide.fields]
+    for index in range(count if known else 0):
+        number, fields = known[index % len(known)]
+        yield number, sampler.around(number, *fields.draw(rng), side_px=side_px), True

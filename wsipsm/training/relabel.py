@@ -1,0 +1,93 @@
+"""What a trained network says of a region of the pool: objects to trust, to ignore, to drop."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsipsm.models.instances import distance_to_edge
+from wsipsm.models.segmenter import Segmented
+from wsipsm.training.targets import IGNORE
+
+LEAST_SCORE = 0.85
+LEAST_SOLIDITY = 0.88
+LEAST_CONTRAST, NO_CONTRAST = 0.25, 0.1
+"""Density of an object above that of its ring, in standard deviations of the region."""
+
+RING_UM = 1.25
+RIM_UM = 1.0
+UNSURE = 0.5
+"""Share of the threshold of foreground above which a pixel outside objects is ignored."""
+
+
+def relabel(
+    found: Segmented, foreground: NDArray[np.float32], density: NDArray[np.float32], *, mpp: float,
+    threshold: float,
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:  # fmt: skip
+    """Classes (0 background, 1 ... k, 255 ignore) and instances of a region, both (y, x).
+
+    Parameters
+    ----------
+    found
+        Cells of the region.
+    foreground
+        Foreground probability, float32 (y, x).
+    density
+        Nuclear stain density, float32 (y, x).
+    threshold
+        Foreground probability from which pixels were cells.
+
+    Notes
+    -----
+    Trusted is an object that the network is sure of, that is round, and that is darker than its
+    surroundings; one that is not darker becomes background, the rest is ignored. A rim around
+    trusted objects is background, so that outlines are learned.
+    """
+    unsure = np.where(foreground > UNSURE * threshold, IGNORE, 0).astype(np.uint8)
+    if not len(found.scores):
+        return unsure, np.zeros_like(found.labels)
+    contrast = contrasts(found.labels, density, ring_px=RING_UM / mpp)
+    trusted = (
+        (found.scores > LEAST_SCORE)
+        & (solidities(found.labels) > LEAST_SOLIDITY)
+        & (contrast > LEAST_CONTRAST)
+    )
+    verdict = np.where(trusted, found.classes, np.where(contrast < NO_CONTRAST, 0, IGNORE))
+    table = np.concatenate([[0], verdict]).astype(np.uint8)
+    kept = np.where(np.concatenate([[False], trusted])[found.labels], found.labels, 0)
+    rim = distance_to_edge(kept == 0) <= RIM_UM / mpp
+    outside = np.where(rim, 0, unsure).astype(np.uint8)
+    return np.where(found.labels > 0, table[found.labels], outside), kept
+
+
+def solidities(labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Area of each object 1 ... n over that of its convex hull, float64 (n,)."""
+    found = []
+    for index, where in enumerate(ndimage.find_objects(labels), start=1):
+        piece = np.ascontiguousarray(labels[where] == index, np.uint8)
+        outline, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        hull = cv2.convexHull(np.concatenate(outline))
+        filled = cv2.fillConvexPoly(np.zeros_like(piece), hull, 1)
+        found.append(piece.sum() / filled.sum())
+    return np.array(found, np.float64)
+
+
+def contrasts(
+    labels: NDArray[np.int32], density: NDArray[np.float32], *, ring_px: float
+) -> NDArray[np.float64]:
+    """Mean density of each object 1 ... n above that of the ring around it, float64 (n,).
+
+    In standard deviations of all of `density`; the ring holds no other object, and where nothing
+    is left of it the contrast is that to all that is no object.
+    """
+    ids = np.arange(1, int(labels.max(initial=0)) + 1)
+    away, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+    ring = np.where((away > 0) & (away <= ring_px), labels[tuple(nearest)], 0)
+    inside = ndimage.mean(density, labels, ids)
+    plain = density[labels == 0].mean() if (labels == 0).any() else density.mean()
+    counts = np.bincount(ring.ravel(), minlength=len(ids) + 1)[1:]
+    sums = np.bincount(ring.ravel(), density.ravel(), len(ids) + 1)[1:]
+    around = np.where(counts > 0, sums / np.maximum(counts, 1), plain)
+    return np.asarray((inside - around) / max(float(density.std()), 1e-6))

@@ -1,0 +1,34 @@
+"""What the U-Net is fed: augmented tiles of the pool, with the labels of a round."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsipsm.learning.augment import restain, roughen, turn
+from wsipsm.models.input import to_input
+from wsipsm.training.pool import FULL, Pool
+
+FIRST_SHARE = 0.25
+"""Share of the samples of a later round that keep the labels of the first."""
+
+
+class Samples:
+    """Samples of one round: image, classes and distance of a tile drawn from the pool."""
+
+    def __init__(self, pool: Pool, *, labels: int, side_px: int, seed: int) -> None:
+        self.pool, self.labels, self.side_px, self.seed = pool, labels, side_px, seed
+
+    def __call__(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Float (3, y, x) input, int64 (y, x) classes (255 ignore), float (y, x) distance."""
+        rng = np.random.default_rng([self.seed, self.labels, step, index])
+        place = self.pool.draw(rng)
+        first = rng.random() < FIRST_SHARE
+        image = torch.from_numpy(self.pool.image(place)).float()
+        labels = self.pool.labels(0 if first else self.labels, place)
+        image, turned = turn(rng, image, torch.from_numpy(labels).float(), side_px=self.side_px)
+        stained: NDArray[np.uint8] = restain(rng, image.round().byte().numpy())
+        classes, distance = turned
+        return roughen(rng, to_input(stained[None])[0]), classes.long(), distance / FULL
