@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsipsm.training.targets import distance_of
+from wsipsm.training.targets import IGNORE, distance_of, with_rims
 
 
 def test_distance_peaks_once_in_each_object() -> None:
@@ -18,6 +18,18 @@ def test_distance_peaks_once_in_each_object() -> None:
         inside = np.where(labels == index, distance, 0)
         assert inside.max() == 1
         assert 0 < inside[labels == index].min() < 0.2
+
+
+def test_what_is_unclear_around_an_object_becomes_background_near_it_only() -> None:
+    classes = np.full((40, 40), IGNORE)
+    instances = np.zeros((40, 40), int)
+    instances[10:20, 10:20] = 5
+    classes[10:20, 10:15], classes[10:20, 15:20], classes[9, 9] = 2, IGNORE, 1
+    out = with_rims(classes, instances, mpp=0.25)
+    assert (out[10:20, 6:10] == 0).all()
+    assert (out[10:20, :6] == IGNORE).all()
+    assert (out[10:20, 10:20] == classes[10:20, 10:20]).all()
+    assert out[9, 9] == 1
 
 
 def test_no_object_has_no_distance() -> None:

@@ -20,7 +20,7 @@ MAX_LOG_SCALE = 0.35
 
 
 def turn(
-    rng: np.random.Generator, image: Tensor, labels: Tensor, *, side_px: int
+    rng: np.random.Generator, image: Tensor, labels: Tensor, *, side_px: int, wander: float = 1
 ) -> tuple[Tensor, Tensor]:
     """A tile from somewhere in a region: rotated, flipped and scaled by one random affine map.
 
@@ -30,6 +30,8 @@ def turn(
         float (3, n, n), n at least `side_px`; `REACH * side_px` show any tile whole.
     labels
         float (..., n, n); values are kept (nearest pixel).
+    wander
+        How far from the middle of the region the tile may lie: 0 there, 1 anywhere.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def turn(
     scale = math.exp(rng.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE)) * share
     flip = 1.0 if rng.random() < 0.5 else -1.0
     cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
-    x, y = rng.uniform(share - 1, 1 - share, 2)
+    x, y = wander * (1 - share) * rng.uniform(-1, 1, 2)
     matrix = torch.tensor([[cos * flip, -sin, x], [sin * flip, cos, y]])
     grid = functional.affine_grid(matrix[None], [1, 1, side_px, side_px], align_corners=False)
     return _sample(image, grid, "bilinear"), _sample(labels, grid, "nearest")

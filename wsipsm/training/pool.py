@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from wsipsm.learning.dataset import Sampler
 from wsipsm.training.cohort import Masked
-from wsipsm.training.targets import distance_of
+from wsipsm.training.targets import distance_of, with_rims
 from wsipsm.types import Region
 
 FULL = 255
 """Value of a stored distance of 1."""
 
-ANNOTATED = 4
-"""Of so many regions one is drawn around an annotated place, if there are any."""
+ANNOTATED = 2
+"""For so many regions another is drawn around an annotated place, if there are any."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,9 @@ class Pool:
         if not self.has(0, place):
             slide = self.cohort[place.slide]
             _write(self._file("images", place), slide.tiles.read(place.region))
-            self.write(0, place, *slide.labels(place.region))
+            classes, instances = slide.labels(place.region)
+            classes = with_rims(classes, instances, mpp=slide.tiles.mpp)
+            self.write(0, place, classes, instances)
 
     def image(self, place: Place) -> NDArray[np.uint8]:
         """RGB uint8 (3, y, x)."""

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsipsm.models.instances import distance_to_edge
 from wsipsm.models.segmenter import Segmented
-from wsipsm.training.targets import IGNORE
+from wsipsm.training.targets import IGNORE, with_rims
 
 LEAST_SCORE = 0.85
 LEAST_SOLIDITY = 0.88
@@ -17,7 +16,6 @@ LEAST_CONTRAST, NO_CONTRAST = 0.25, 0.1
 """Density of an object above that of its ring, in standard deviations of the region."""
 
 RING_UM = 1.25
-RIM_UM = 1.0
 UNSURE = 0.5
 """Share of the threshold of foreground above which a pixel outside objects is ignored."""
 
@@ -57,9 +55,8 @@ def relabel(
     verdict = np.where(trusted, found.classes, np.where(contrast < NO_CONTRAST, 0, IGNORE))
     table = np.concatenate([[0], verdict]).astype(np.uint8)
     kept = np.where(np.concatenate([[False], trusted])[found.labels], found.labels, 0)
-    rim = distance_to_edge(kept == 0) <= RIM_UM / mpp
-    outside = np.where(rim, 0, unsure).astype(np.uint8)
-    return np.where(found.labels > 0, table[found.labels], outside), kept
+    outside = with_rims(unsure, kept, mpp=mpp)
+    return np.where(found.labels > 0, table[found.labels], outside).astype(np.uint8), kept
 
 
 def solidities(labels: NDArray[np.int32]) -> NDArray[np.float64]:

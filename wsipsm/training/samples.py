@@ -28,7 +28,13 @@ class Samples:
         first = rng.random() < FIRST_SHARE
         image = torch.from_numpy(self.pool.image(place)).float()
         labels = self.pool.labels(0 if first else self.labels, place)
-        image, turned = turn(rng, image, torch.from_numpy(labels).float(), side_px=self.side_px)
+        image, turned = turn(
+            rng,
+            image,
+            torch.from_numpy(labels).float(),
+            side_px=self.side_px,
+            wander=0 if place.annotated else 1,
+        )
         stained: NDArray[np.uint8] = restain(rng, image.round().byte().numpy())
         classes, distance = turned
         return roughen(rng, to_input(stained[None])[0]), classes.long(), distance / FULL
