@@ -317,6 +317,26 @@ def benchmark_method(folders: tuple[Path, ...], target: Path, **options: Any) ->
 
 
 @main.command()
+@click.argument("folders", nargs=-1, type=TARGET, required=True)
+@target
+@click.option("--elsewhere", type=TARGET, multiple=True, help="Folders that are only scored.")
+@click.option("--work", type=TARGET, help="Folder of the products. [default: TARGET.work]")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
+@click.option("--ablate", is_flag=True, help="Score each number of rounds, and truth's threshold.")
+@click.option("--mpp", default=0.25, show_default=True, help="Microns per pixel of the fields.")
+@settings(config.Training)
+@workers
+def benchmark_quality(
+    folders: tuple[Path, ...], target: Path, *, settings: config.Training, **options: Any
+) -> None:
+    """Train on the fields in FOLDERS without labels; score them into TARGET (JSON)."""
+    from wsipsm.benchmark.quality import benchmark_quality as measure
+
+    work = options.pop("work") or target.with_name(target.name + ".work")
+    click.echo(measure(folders, target, work=work, training=settings, **options))
+
+
+@main.command()
 @click.argument("results", type=EXISTING)
 @target
 @click.option("--slides", multiple=True, required=True, help="Names of the slides, in order.")

@@ -10,14 +10,15 @@ from scipy import ndimage
 from wsipsm.models.segmenter import Segmented
 from wsipsm.training.targets import IGNORE, with_rims
 
-LEAST_SCORE = 0.85
+SURE, UNSURE = 0.5, 0.5
+"""Way from the threshold of foreground to 1 that makes an object sure; and from 0 to the
+threshold that makes a pixel outside objects unsure."""
+
 LEAST_SOLIDITY = 0.88
 LEAST_CONTRAST, NO_CONTRAST = 0.25, 0.1
 """Density of an object above that of its ring, in standard deviations of the region."""
 
 RING_UM = 1.25
-UNSURE = 0.5
-"""Share of the threshold of foreground above which a pixel outside objects is ignored."""
 
 
 def relabel(
@@ -48,7 +49,7 @@ def relabel(
         return unsure, np.zeros_like(found.labels)
     contrast = contrasts(found.labels, density, ring_px=RING_UM / mpp)
     trusted = (
-        (found.scores > LEAST_SCORE)
+        (found.scores > threshold + SURE * (1 - threshold))
         & (solidities(found.labels) > LEAST_SOLIDITY)
         & (contrast > LEAST_CONTRAST)
     )

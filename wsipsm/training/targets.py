@@ -20,11 +20,12 @@ RIM_UM = 1.0
 def with_rims(
     classes: NDArray[np.integer], instances: NDArray[np.integer], *, mpp: float
 ) -> NDArray[np.integer]:
-    """Classes (y, x) with background where they were ignored in a rim of 1 um around objects.
+    """Classes (y, x) with background where they were ignored in a rim of 1 um around known objects.
 
     Without it, nothing would say where objects end: what surrounds them is what is unclear.
     """
-    rim = (distance_to_edge(instances == 0) <= RIM_UM / mpp) & (instances == 0)
+    known = (instances > 0) & (classes != IGNORE)
+    rim = (distance_to_edge(~known) <= RIM_UM / mpp) & (instances == 0)
     return np.where(rim & (classes == IGNORE), 0, classes)
 
 

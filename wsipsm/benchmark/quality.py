@@ -1,0 +1,169 @@
+"""How good the cells are that learning without labels gives, beside plain stain and watershed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsipsm.benchmark.fields import Field, read_fields
+from wsipsm.benchmark.run import Bench, Products
+from wsipsm.benchmark.score import estimate, found_labels, score_field, true_labels
+from wsipsm.benchmark.table import Value, markdown, plain
+from wsipsm.config import Activation, Inference, Pretraining, Pseudomasks, Stain, Training
+from wsipsm.errors import SettingsError
+from wsipsm.evaluation import controls
+from wsipsm.evaluation.metrics import METRICS
+from wsipsm.io.product import Provenance, fingerprint, making
+from wsipsm.io.tiles import open_tiles
+from wsipsm.types import Region
+
+COLUMNS = {"AJI": "aji", "PQ": "pq", "SQ": "sq", "F1": "f1", "Dice": "dice"}
+ORACLE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+"""Thresholds of foreground of which truth may choose one."""
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Fields to learn from, fields to score, and where their products are made."""
+
+    bench: Bench
+    learned: list[Field]
+    scored: list[Field]
+    training: Training
+    inference: Inference
+
+
+def benchmark_quality(
+    folders: Sequence[Path],
+    target: Path,
+    *,
+    elsewhere: Sequence[Path] = (),
+    work: Path,
+    training: Training,
+    inference: Inference | None = None,
+    seeds: int = 3,
+    ablate: bool = False,
+    mpp: float = 0.25,
+    stain: Stain = "he",
+    workers: int | None = None,
+) -> str:
+    """Train on fields without their truth, and score the cells; returns tables in Markdown.
+
+    Parameters
+    ----------
+    folders
+        Fields to learn from, as `fields.read_fields` takes them; those with outlines are scored.
+    target
+        JSON: `provenance`, and by data set the rows of its table.
+    elsewhere
+        Fields that are only scored.
+    work
+        Folder of all products; what is there is not made again.
+    training, inference
+        Settings of stages 5 and 6; the other stages have their defaults.
+    seeds
+        Number of trainings.
+    ablate
+        Whether to add a row for each smaller number of rounds, of as many steps each, and one for
+        the threshold that truth would choose.
+
+    Raises
+    ------
+    SettingsError
+        A folder is unknown, or no field has outlines.
+    """
+    learned = read_fields(folders, mpp=mpp, stain=stain)
+    others = read_fields(elsewhere, mpp=mpp, stain=stain) if elsewhere else []
+    scored = [field for field in [*learned, *others] if field.truth]
+    if not scored:
+        raise SettingsError(f"{folders[0]}: no field has outlines; give a folder with labels")
+    inference = inference or Inference()
+    known = {"training": training.model_dump(), "inference": inference.model_dump()}
+    known |= {"seeds": seeds, "ablate": ablate, "mpp": mpp}
+    inputs = {field.name: fingerprint(field.image) for field in [*learned, *others]}
+    provenance = Provenance("benchmark-quality", known, inputs)
+    with making(target, provenance) as partial, Bench(work, workers=workers) as bench:
+        cohort = Cohort(bench, learned, scored, training, inference)
+        found = dict(_methods(cohort, seeds=seeds, ablate=ablate))
+        groups = dict.fromkeys(field.group for field in scored)
+        tables = {group: _rows(found, scored, group) for group in groups}
+        result = {"provenance": provenance.as_dict(), "groups": plain(tables)}
+        partial.path.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+    return "\n".join(f"### {group}\n\n{markdown(rows)}" for group, rows in tables.items())
+
+
+def _methods(cohort: Cohort, *, seeds: int, ablate: bool) -> Iterator[tuple[str, Scores]]:
+    """Name of each row and its scores (seeds, fields, metrics)."""
+    bench, fields = cohort.bench, [*cohort.learned, *cohort.scored]
+    tiles = bench.tiles(list({field.name: field for field in fields}.values()))
+    own = {field.name: tiles[field.name] for field in cohort.scored}
+    yield "stain, Otsu, watershed", _score(cohort.scored, own, None)[None]
+
+    taught = {field.name: tiles[field.name] for field in cohort.learned}
+    encoder = bench.encoder(taught, Pretraining(), seed=0)
+    maps = bench.activations(tiles, encoder, Activation())
+    labels = bench.pseudomasks(tiles, maps, Pseudomasks(), seed=0)
+    yield "pseudo masks", _score(cohort.scored, own, labels)[None]
+
+    slides = [(tiles[field.name], labels[field.name]) for field in cohort.learned]
+    rounds = cohort.training.rounds
+    for number in range(1 if ablate else rounds, rounds + 1):
+        steps = cohort.training.steps * number // rounds
+        settings = cohort.training.model_copy(update={"rounds": number, "steps": steps})
+        models = [bench.model(slides, settings, seed=seed) for seed in range(seeds)]
+        yield f"round {number}", _of_models(cohort, own, models, cohort.inference)
+    if ablate:
+        yield "threshold by truth", _by_truth(cohort, own, models)
+
+
+def _of_models(
+    cohort: Cohort, tiles: Products, models: Sequence[Path], inference: Inference
+) -> Scores:
+    bench = cohort.bench
+    return np.stack(
+        [_score(cohort.scored, tiles, bench.cells(tiles, each, inference)) for each in models]
+    )
+
+
+def _by_truth(cohort: Cohort, tiles: Products, models: Sequence[Path]) -> Scores:
+    """Scores at that one threshold for each data set that gives it the best AJI."""
+    settings = [cohort.inference.model_copy(update={"foreground": each}) for each in ORACLE]
+    each = np.stack([_of_models(cohort, tiles, models, one) for one in settings])
+    best = each[0].copy()
+    for group in dict.fromkeys(field.group for field in cohort.scored):
+        own = np.array([field.group == group for field in cohort.scored])
+        aji = each[:, :, own, METRICS.index("aji")].mean(axis=(1, 2))
+        best[:, own] = each[int(aji.argmax())][:, own]
+    return best
+
+
+def _score(fields: Sequence[Field], tiles: Products, products: Products | None) -> Scores:
+    """Scores (fields, metrics) of products, or of plain stain."""
+    found = []
+    for field in fields:
+        slide = open_tiles(tiles[field.name])
+        if products is None:
+            image = slide.read(Region(0, 0, slide.grid.height_px, slide.grid.width_px))
+            density = controls.plain_density(image, slide.stain, mpp=slide.mpp)
+            labels = controls.split(density > controls.otsu(density), mpp=slide.mpp)
+        else:
+            labels = found_labels(products[field.name], slide)
+        found.append(score_field(true_labels(field, slide), labels, mpp=slide.mpp))
+    return np.stack(found)
+
+
+def _rows(found: dict[str, Scores], scored: Sequence[Field], group: str) -> list[dict[str, Value]]:
+    own = np.array([field.group == group for field in scored])
+    rows = []
+    for name, values in found.items():
+        means = estimate(values[:, own])
+        row: dict[str, Value] = {"cells": name}
+        rows.append(row | {title: means[metric] for title, metric in COLUMNS.items()})
+    return rows
