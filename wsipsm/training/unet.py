@@ -57,7 +57,7 @@ def train_unet(
     pool = Pool(
         cohort,
         place / "pool",
-        count=settings.regions,
+        count=max(settings.regions, len(cohort)),
         side_px=REACH * settings.tile_px,
         annotated_share=settings.annotated_share,
         seed=seed,
