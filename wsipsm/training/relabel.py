@@ -56,8 +56,8 @@ def relabel(
     verdict = np.where(trusted, found.classes, np.where(contrast < NO_CONTRAST, 0, IGNORE))
     table = np.concatenate([[0], verdict]).astype(np.uint8)
     kept = np.where(np.concatenate([[False], trusted])[found.labels], found.labels, 0)
-    outside = with_rims(unsure, kept, mpp=mpp)
-    return np.where(found.labels > 0, table[found.labels], outside).astype(np.uint8), kept
+    classes = np.where(found.labels > 0, table[found.labels], unsure)
+    return with_rims(classes, found.labels, mpp=mpp), kept
 
 
 def solidities(labels: NDArray[np.int32]) -> NDArray[np.float64]:

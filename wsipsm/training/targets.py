@@ -18,15 +18,15 @@ RIM_UM = 1.0
 
 
 def with_rims(
-    classes: NDArray[np.integer], instances: NDArray[np.integer], *, mpp: float
-) -> NDArray[np.integer]:
+    classes: NDArray[np.uint8], instances: NDArray[np.integer], *, mpp: float
+) -> NDArray[np.uint8]:
     """Classes (y, x) with background where they were ignored in a rim of 1 um around known objects.
 
     Without it, nothing would say where objects end: what surrounds them is what is unclear.
     """
     known = (instances > 0) & (classes != IGNORE)
     rim = (distance_to_edge(~known) <= RIM_UM / mpp) & (instances == 0)
-    return np.where(rim & (classes == IGNORE), 0, classes)
+    return np.where(rim & (classes == IGNORE), 0, classes).astype(np.uint8)
 
 
 def distance_of(instances: NDArray[np.integer]) -> NDArray[np.float32]:
