@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 
 from wsipsm.benchmark.fields import Field, read_fields
 from wsipsm.benchmark.run import Bench, Products
-from wsipsm.benchmark.score import estimate, found_labels, score_field, true_labels
+from wsipsm.benchmark.score import estimate
 from wsipsm.benchmark.table import Value, markdown, plain
+from wsipsm.benchmark.trial import NAMES, Trial, score
 from wsipsm.config import Activation, Inference, Pretraining, Pseudomasks, Stain, Training
 from wsipsm.errors import SettingsError
-from wsipsm.evaluation import controls
-from wsipsm.evaluation.metrics import METRICS
 from wsipsm.io.product import Provenance, fingerprint, making
-from wsipsm.io.tiles import open_tiles
-from wsipsm.types import Region
 
 COLUMNS = {"AJI": "aji", "PQ": "pq", "SQ": "sq", "F1": "f1", "Dice": "dice"}
 ORACLE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Thresholds of foreground of which truth may choose one."""
+
+CONTROL = "stain_otsu"
 
 Scores = NDArray[np.float64]
 
@@ -104,13 +103,13 @@ def _methods(cohort: Cohort, *, seeds: int, ablate: bool) -> Iterator[tuple[str,
     bench, fields = cohort.bench, [*cohort.learned, *cohort.scored]
     tiles = bench.tiles(list({field.name: field for field in fields}.values()))
     own = {field.name: tiles[field.name] for field in cohort.scored}
-    yield "stain, Otsu, watershed", _score(cohort.scored, own, None)[None]
+    yield "stain, Otsu, watershed", _score(cohort, own, None)[None]
 
     taught = {field.name: tiles[field.name] for field in cohort.learned}
     encoder = bench.encoder(taught, Pretraining(), seed=0)
     maps = bench.activations(tiles, encoder, Activation())
     labels = bench.pseudomasks(tiles, maps, Pseudomasks(), seed=0)
-    yield "pseudo masks", _score(cohort.scored, own, labels)[None]
+    yield "pseudo masks", _score(cohort, own, labels)[None]
 
     slides = [(tiles[field.name], labels[field.name]) for field in cohort.learned]
     rounds = cohort.training.rounds
@@ -127,9 +126,7 @@ def _of_models(
     cohort: Cohort, tiles: Products, models: Sequence[Path], inference: Inference
 ) -> Scores:
     bench = cohort.bench
-    return np.stack(
-        [_score(cohort.scored, tiles, bench.cells(tiles, each, inference)) for each in models]
-    )
+    return np.stack([_score(cohort, tiles, bench.cells(tiles, each, inference)) for each in models])
 
 
 def _by_truth(cohort: Cohort, tiles: Products, models: Sequence[Path]) -> Scores:
@@ -139,31 +136,32 @@ def _by_truth(cohort: Cohort, tiles: Products, models: Sequence[Path]) -> Scores
     best = each[0].copy()
     for group in dict.fromkeys(field.group for field in cohort.scored):
         own = np.array([field.group == group for field in cohort.scored])
-        aji = each[:, :, own, METRICS.index("aji")].mean(axis=(1, 2))
+        aji = each[:, :, own, NAMES.index("aji")].mean(axis=(1, 2))
         best[:, own] = each[int(aji.argmax())][:, own]
     return best
 
 
-def _score(fields: Sequence[Field], tiles: Products, products: Products | None) -> Scores:
+def _score(cohort: Cohort, tiles: Products, products: Products | None) -> Scores:
     """Scores (fields, metrics) of products, or of plain stain."""
-    found = []
-    for field in fields:
-        slide = open_tiles(tiles[field.name])
-        if products is None:
-            image = slide.read(Region(0, 0, slide.grid.height_px, slide.grid.width_px))
-            density = controls.plain_density(image, slide.stain, mpp=slide.mpp)
-            labels = controls.split(density > controls.otsu(density), mpp=slide.mpp)
-        else:
-            labels = found_labels(products[field.name], slide)
-        found.append(score_field(true_labels(field, slide), labels, mpp=slide.mpp))
-    return np.stack(found)
+    trials = [
+        Trial(
+            field,
+            tiles[field.name],
+            seed=0,
+            labels=products[field.name] if products else None,
+            map=None,
+            plain=None if products else CONTROL,
+        )
+        for field in cohort.scored
+    ]
+    return np.stack([outcome.outlines for outcome in cohort.bench.map(score, trials)])
 
 
 def _rows(found: dict[str, Scores], scored: Sequence[Field], group: str) -> list[dict[str, Value]]:
     own = np.array([field.group == group for field in scored])
     rows = []
     for name, values in found.items():
-        means = estimate(values[:, own])
+        means = estimate(values[:, own], NAMES)
         row: dict[str, Value] = {"cells": name}
         rows.append(row | {title: means[metric] for title, metric in COLUMNS.items()})
     return rows
