@@ -84,8 +84,13 @@ def benchmark_quality(
     if not scored:
         raise SettingsError(f"{folders[0]}: no field has outlines; give a folder with labels")
     inference = inference or Inference()
-    known = {"training": training.model_dump(), "inference": inference.model_dump()}
-    known |= {"seeds": seeds, "ablate": ablate, "mpp": mpp}
+    known = {
+        "training": training.model_dump(),
+        "inference": inference.model_dump(),
+        "seeds": seeds,
+        "ablate": ablate,
+        "mpp": mpp,
+    }
     inputs = {field.name: fingerprint(field.image) for field in [*learned, *others]}
     provenance = Provenance("benchmark-quality", known, inputs)
     with making(target, provenance) as partial, Bench(work, workers=workers) as bench:
@@ -133,7 +138,7 @@ def _by_truth(cohort: Cohort, tiles: Products, models: Sequence[Path]) -> Scores
     """Scores at that one threshold for each data set that gives it the best AJI."""
     settings = [cohort.inference.model_copy(update={"foreground": each}) for each in ORACLE]
     each = np.stack([_of_models(cohort, tiles, models, one) for one in settings])
-    best = each[0].copy()
+    best: Scores = each[0].copy()
     for group in dict.fromkeys(field.group for field in cohort.scored):
         own = np.array([field.group == group for field in cohort.scored])
         aji = each[:, :, own, NAMES.index("aji")].mean(axis=(1, 2))
