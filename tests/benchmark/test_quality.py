@@ -6,13 +6,19 @@ from pathlib import Path
 import pytest
 
 from wsipsm.benchmark.quality import benchmark_quality
-from wsipsm.config import Training
+from wsipsm.config import Pretraining, Training
 from wsipsm.errors import SettingsError
 
 
 def test_each_data_set_has_a_row_for_each_method(fields_folder: Path, tmp_path: Path) -> None:
     training = Training(rounds=2, steps=4, batch=2, tile_px=64, regions=4)
-    options = {"work": tmp_path / "work", "training": training, "seeds": 1, "workers": 1}
+    options = {
+        "work": tmp_path / "work",
+        "training": training,
+        "pretraining": Pretraining(steps=1, batch=2, tile_px=64),
+        "seeds": 1,
+        "workers": 1,
+    }
     text = benchmark_quality([fields_folder], tmp_path / "quality.json", ablate=True, **options)
     wanted = [
         "stain, Otsu, watershed",

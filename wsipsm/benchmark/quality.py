@@ -35,8 +35,8 @@ class Cohort:
     bench: Bench
     learned: list[Field]
     scored: list[Field]
+    pretraining: Pretraining
     training: Training
-    inference: Inference
 
 
 def benchmark_quality(
@@ -46,7 +46,7 @@ def benchmark_quality(
     elsewhere: Sequence[Path] = (),
     work: Path,
     training: Training,
-    inference: Inference | None = None,
+    pretraining: Pretraining | None = None,
     seeds: int = 3,
     ablate: bool = False,
     mpp: float = 0.25,
@@ -65,8 +65,8 @@ def benchmark_quality(
         Fields that are only scored.
     work
         Folder of all products; what is there is not made again.
-    training, inference
-        Settings of stages 5 and 6; the other stages have their defaults.
+    training, pretraining
+        Settings of stages 5 and 2; the other stages have their defaults.
     seeds
         Number of trainings.
     ablate
@@ -83,10 +83,10 @@ def benchmark_quality(
     scored = [field for field in [*learned, *others] if field.truth]
     if not scored:
         raise SettingsError(f"{folders[0]}: no field has outlines; give a folder with labels")
-    inference = inference or Inference()
+    pretraining = pretraining or Pretraining()
     known = {
         "training": training.model_dump(),
-        "inference": inference.model_dump(),
+        "pretraining": pretraining.model_dump(),
         "seeds": seeds,
         "ablate": ablate,
         "mpp": mpp,
@@ -94,7 +94,7 @@ def benchmark_quality(
     inputs = {field.name: fingerprint(field.image) for field in [*learned, *others]}
     provenance = Provenance("benchmark-quality", known, inputs)
     with making(target, provenance) as partial, Bench(work, workers=workers) as bench:
-        cohort = Cohort(bench, learned, scored, training, inference)
+        cohort = Cohort(bench, learned, scored, pretraining, training)
         found = dict(_methods(cohort, seeds=seeds, ablate=ablate))
         groups = dict.fromkeys(field.group for field in scored)
         tables = {group: _rows(found, scored, group) for group in groups}
@@ -111,7 +111,7 @@ def _methods(cohort: Cohort, *, seeds: int, ablate: bool) -> Iterator[tuple[str,
     yield "stain, Otsu, watershed", _score(cohort, own, None)[None]
 
     taught = {field.name: tiles[field.name] for field in cohort.learned}
-    encoder = bench.encoder(taught, Pretraining(), seed=0)
+    encoder = bench.encoder(taught, cohort.pretraining, seed=0)
     maps = bench.activations(tiles, encoder, Activation())
     labels = bench.pseudomasks(tiles, maps, Pseudomasks(), seed=0)
     yield "pseudo masks", _score(cohort, own, labels)[None]
@@ -122,7 +122,7 @@ def _methods(cohort: Cohort, *, seeds: int, ablate: bool) -> Iterator[tuple[str,
         steps = cohort.training.steps * number // rounds
         settings = cohort.training.model_copy(update={"rounds": number, "steps": steps})
         models = [bench.model(slides, settings, seed=seed) for seed in range(seeds)]
-        yield f"round {number}", _of_models(cohort, own, models, cohort.inference)
+        yield f"round {number}", _of_models(cohort, own, models, Inference())
     if ablate:
         yield "threshold by truth", _by_truth(cohort, own, models)
 
@@ -136,7 +136,7 @@ def _of_models(
 
 def _by_truth(cohort: Cohort, tiles: Products, models: Sequence[Path]) -> Scores:
     """Scores at that one threshold for each data set that gives it the best AJI."""
-    settings = [cohort.inference.model_copy(update={"foreground": each}) for each in ORACLE]
+    settings = [Inference(foreground=each) for each in ORACLE]
     each = np.stack([_of_models(cohort, tiles, models, one) for one in settings])
     best: Scores = each[0].copy()
     for group in dict.fromkeys(field.group for field in cohort.scored):
