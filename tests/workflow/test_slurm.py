@@ -209,7 +209,8 @@ def test_a_job_that_slurm_puts_back_goes_on_and_the_run_waits(victim: Project) -
         (job,) = running(victim)
         subprocess.run(["scontrol", "requeue", job], check=True)
         again = ["scontrol", "update", f"job={job}", "StartTime=now"]  # else after two minutes
-        until(lambda: site.answer(*again) is not None, waiting, what="its job could start again")
+        until(lambda: pending(job), waiting, what="its job was put back")
+        subprocess.run(again, check=True)
         assert waiting.wait(LIMIT_SECONDS) == 0
     assert (victim.folder / TILES[0]).is_dir()
     (record,) = (job for job in records("rule_tile") if job["Restarts"] != "0")
@@ -309,6 +310,12 @@ def by_name(checks: list[Check]) -> dict[str, list[Check]]:
     for check in checks:
         found.setdefault(check.what, []).append(check)
     return found
+
+
+def pending(job: str) -> bool:
+    """Whether SLURM has put a job back into its queue."""
+    said = site.answer("squeue", "--noheader", f"--jobs={job}", "--format=%T %r") or ""
+    return said.split() == ["PENDING", "BeginTime"]
 
 
 def running(project: Project) -> list[str]:
