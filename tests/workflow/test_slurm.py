@@ -314,8 +314,8 @@ def by_name(checks: list[Check]) -> dict[str, list[Check]]:
 
 def pending(job: str) -> bool:
     """Whether SLURM has put a job back into its queue."""
-    said = site.answer("squeue", "--noheader", f"--jobs={job}", "--format=%T %r") or ""
-    return said.split() == ["PENDING", "BeginTime"]
+    said = site.answer("squeue", "--noheader", f"--jobs={job}", "--format=%T") or ""
+    return said.strip() == "PENDING"
 
 
 def running(project: Project) -> list[str]:
