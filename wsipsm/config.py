@@ -184,7 +184,7 @@ class Inference(Section):
         description="least foreground probability; 0: that which the training found to fit",
     )
     seed_height: float = Field(
-        0.1, ge=0, le=1, description="least rise of a peak of the distance map over its saddle"
+        0.05, ge=0, le=1, description="least rise of a peak of the distance map over its saddle"
     )
     seed_distance: float = Field(0.3, ge=0, le=1, description="least height of a peak")
     min_area_um2: float = Field(4, ge=0, description="smallest cell, square microns")
