@@ -10,14 +10,15 @@ from wsipsm import cli
 from wsipsm.benchmark.fields import read_fields
 from wsipsm.benchmark.method import benchmark_method
 from wsipsm.benchmark.points import found_points
-from wsipsm.benchmark.preset import Recipe, read_arrays
+from wsipsm.benchmark.preset import read_arrays
+from wsipsm.benchmark.recipe import Recipe
 from wsipsm.benchmark.run import Bench
 from wsipsm.config import Pretraining
 from wsipsm.errors import SettingsError
 
 
 def test_a_table_of_methods(fields_folder: Path, tmp_path: Path) -> None:
-    methods = ("stain_otsu", "rgb_kmeans", "oriented", "psm_alone", "fused")
+    methods = ("stain_otsu", "rgb_kmeans", "oriented", "psm_alone", "auto")
     words = ["benchmark-method", str(fields_folder), str(tmp_path / "table.json")]
     words += ["--seeds", "1", "--steps", "1", "--workers", "1"]
     done = CliRunner().invoke(cli.main, [*words, *(f"--methods={name}" for name in methods)])
@@ -29,7 +30,8 @@ def test_a_table_of_methods(fields_folder: Path, tmp_path: Path) -> None:
     rows = {row["method"]: row for row in groups[fields_folder.name]["outlines"]}
     assert rows["stain, Otsu, watershed"]["AJI"]["fields"] == 2
     assert rows["stain, Otsu, watershed"]["AJI"]["mean"] > 0.5
-    assert rows["stage 4: stain and PSM"]["flipped tiles"].endswith("of 2")
+    assert rows["stage 4: auto (the default)"]["flipped tiles"].endswith("of 2")
+    assert rows["stage 4: auto (the default)"]["follows"]
     assert "AUC of the map" not in rows["RGB k-means, watershed"]
 
 

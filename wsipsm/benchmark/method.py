@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +32,7 @@ OUTLINES = {
     "AJI, paper's way": "aji_paper",
     "Dice, paper's way": "dice_paper",
     "AUC of the map": "auc",
+    "seams": "seams",
 }
 """Columns of the table of outlines; the paper's way: centre tile, touching true nuclei merged."""
 
@@ -38,7 +40,7 @@ FULL = ("AJI", "PQ", "AUC of the map", "2.5 µm averaged f1")
 """Columns that are shown with their spread and interval; the JSON has all."""
 
 KINDS = ("positive", "negative", "averaged", "agnostic")
-FLIPPED, METHOD = "flipped tiles", "method"
+METHOD, FLIPPED, FOLLOWS = "method", "flipped tiles", "follows"
 
 Rows = list[dict[str, Value]]
 
@@ -157,6 +159,9 @@ def _outline_row(own: list[list[Outcome]]) -> dict[str, Value]:
     aucs = aucs[~np.isnan(aucs)]
     if len(aucs):
         row[FLIPPED] = f"{100 * np.mean(aucs < 0.5):.1f} % of {len(aucs)}"
+    followed = Counter(one.followed for of in own for one in of if one.followed)
+    if followed:
+        row[FOLLOWS] = ", ".join(f"{name} {often}" for name, often in sorted(followed.items()))
     return row
 
 

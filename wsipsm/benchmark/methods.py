@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsipsm.benchmark.points import CLASSES
-from wsipsm.benchmark.preset import PAPER_PRETRAINING, Recipe
+from wsipsm.benchmark.recipe import PAPER_PRETRAINING, Recipe
 from wsipsm.benchmark.run import Bench, Products
 from wsipsm.config import Activation, Pretraining, Pseudomasks, Stain
 
@@ -157,9 +157,9 @@ def _slide_jet(cohort: Cohort, seed: int) -> Made:
     return Made(labels=_jet(maps, cohort.recipe(), cohort, seed), maps=maps)
 
 
-def _stage_4(settings: dict[str, Any], cohort: Cohort, seed: int) -> Made:
+def _stage_4(method: Any, settings: dict[str, Any], cohort: Cohort, seed: int) -> Made:
     maps = cohort.bench.activations(cohort.scored, cohort.encoder(seed), Activation())
-    chosen = Pseudomasks(classes=cohort.classes, **settings)
+    chosen = Pseudomasks(method=method, classes=cohort.classes, **settings)
     return Made(labels=cohort.bench.pseudomasks(cohort.scored, maps, chosen, seed=seed), maps=maps)
 
 
@@ -176,9 +176,12 @@ METHODS = {
     "directed": Method("+ directed proxy", partial(_small_jet, "stain", True)),
     "slide_weights": Method("+ weights of the slide", _slide_jet),
     "psm_alone": Method("that map alone", partial(_map_alone, {})),
-    "fused": Method("stage 4: stain and PSM", partial(_stage_4, {})),
-    "stain_only": Method("stage 4: stain without PSM", partial(_stage_4, {"psm_weight": 0})),
+    "cluster": Method("stage 4: clusters of stain and PSM", partial(_stage_4, "cluster", {})),
+    "stain_cluster": Method(
+        "stage 4: clusters of stain alone", partial(_stage_4, "cluster", {"psm_weight": 0})
+    ),
+    "psm": Method("stage 4: labelled by PSM", partial(_stage_4, "psm", {})),
+    "stain": Method("stage 4: labelled by stain", partial(_stage_4, "stain", {})),
+    "auto": Method("stage 4: auto (the default)", partial(_stage_4, "auto", {})),
 }
 """Methods by name, in the order of the table."""
-
-CONTROLS = ("stain_otsu", "stain_kmeans", "rgb_kmeans", "untrained")

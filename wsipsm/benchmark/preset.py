@@ -15,13 +15,10 @@ import numpy as np
 import torch
 import zarr
 from numpy.typing import NDArray
-from pydantic import Field
-from torch import Tensor
-from torch.nn import functional
 
 from wsipsm import compute
 from wsipsm.benchmark import paper
-from wsipsm.config import Pretraining, Section
+from wsipsm.benchmark.recipe import CENTRE_UM, NOTHING, Loss, Recipe, Samples, centre_of
 from wsipsm.evaluation import controls
 from wsipsm.io import ngff
 from wsipsm.io.checkpoint import load_checkpoint, save_checkpoint
@@ -34,36 +31,7 @@ from wsipsm.models.stain import nuclear_density
 from wsipsm.models.unet import UNet
 from wsipsm.types import Region
 
-CENTRE_UM = 128.0
-"""Side of the paper's tiles: 512 px at 0.25 microns per pixel."""
-
 MULTIPLE_PX = 32
-NOTHING = 255
-
-
-class Recipe(Section):
-    """The settings of the paper's recipe; the defaults are the paper's."""
-
-    clusters: int = Field(3, ge=2, description="k of the clustering")
-    classes: int = Field(1, ge=1, description="clusters that are nuclei")
-    oriented: bool = Field(False, description="turn each tile's map so that dense stain is bright")
-    tile_px: int = Field(512, ge=64, description="side of the tiles that the U-Nets learn from")
-    backbone: str = Field("resnet34", description="encoder of both U-Nets")
-    batch: int = Field(4, ge=1, description="tiles in a step")
-    steps: int = Field(750, ge=1, description="steps of each U-Net; 750: 100 epochs of 30 fields")
-    learning_rate: float = Field(1e-4, gt=0, description="learning rate of each U-Net")
-    voronoi_weight: float = Field(1.5, ge=0, description="weight of the Voronoi loss")
-
-
-PAPER_PRETRAINING = Pretraining(
-    backbone="res2net101_26w_4s",
-    proxy="similarity",
-    steps=3000,
-    batch=1,
-    tile_px=512,
-    learning_rate=1e-4,
-)
-"""The paper's activation network: 100 epochs of 30 fields."""
 
 
 def paper_masks(
@@ -91,7 +59,7 @@ def paper_masks(
         map_of = _OwnMaps(slide, source, settings) if source.suffix == ".pt" else _maps(source)
         size = slide.grid.height_px, slide.grid.width_px
         whole, classes = np.zeros(size, np.float32), np.zeros(size, np.uint8)
-        for region in [_centre(slide)] if centre_only else dict.fromkeys(_cut(slide)):
+        for region in [centre_of(slide)] if centre_only else dict.fromkeys(_cut(slide)):
             image = slide.read(region)
             whole[region.slices] = values = map_of(image, region)
             classes[region.slices] = paper.jet_classes(
@@ -128,8 +96,8 @@ def paper_network(
         network.to(compute.device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         curve = fit(
             network,
-            sample_of=_Samples(open_fields, settings, seed),
-            loss_of=_Loss(settings),
+            sample_of=Samples(open_fields, settings, seed),
+            loss_of=Loss(settings),
             plan=Plan(settings.steps, settings.batch, settings.learning_rate),
             snapshot=partial.path.with_name("snapshot"),
             workers=workers,
@@ -147,7 +115,7 @@ def paper_points(
     inputs = {"tiles": slide.id, "masks": identity(masks), "network": identity(network)}
     provenance = Provenance("paper_points", {}, inputs)
     with making(target, provenance) as partial:
-        centre = _centre(slide)
+        centre = centre_of(slide)
         chances = _chances(network, slide, centre)
         points = paper.peaks(1 - chances[0], mpp=slide.mpp)
         own = {
@@ -210,14 +178,6 @@ def _maps(activation: Path) -> Any:
     return lambda _, region: fine[region.slices]
 
 
-def _centre(slide: Tiles) -> Region:
-    """The tile in the middle of a field: all of a small field."""
-    side = round(CENTRE_UM / slide.mpp)
-    height, width = slide.grid.height_px, slide.grid.width_px
-    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return Region(top, left, min(side, height), min(side, width))
-
-
 def _cut(slide: Tiles) -> Iterator[Region]:
     """Tiles that cover a field, the last ones shifted into it; the one in the middle at the end."""
     side = round(CENTRE_UM / slide.mpp)
@@ -227,62 +187,7 @@ def _cut(slide: Tiles) -> Iterator[Region]:
     ]
     for y, x in itertools.product(*starts):
         yield Region(y, x, min(side, size[0]), min(side, size[1]))
-    yield _centre(slide)
-
-
-class _Samples:
-    """Tiles out of the centres of fields, with their labels, turned and flipped."""
-
-    def __init__(
-        self, fields: list[tuple[Tiles, dict[str, NDArray[Any]]]], settings: Recipe, seed: int
-    ) -> None:
-        self.fields, self.seed, self.side_px = fields, seed, settings.tile_px
-
-    def __call__(self, step: int, index: int) -> tuple[Tensor, ...]:
-        rng = np.random.default_rng([self.seed, step, index])
-        slide, labels = self.fields[int(rng.integers(len(self.fields)))]
-        centre = _centre(slide)
-        y, x = (
-            start + int(rng.integers(max(0, length - self.side_px) + 1))
-            for start, length in ((centre.y, centre.height), (centre.x, centre.width))
-        )
-        region = Region(y, x, self.side_px, self.side_px)
-        none = np.full(labels["classes"].shape, NOTHING, np.uint8)
-        wanted = [_padded(labels.get(name, none), region) for name in ("classes", "voronoi")]
-        turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        image, *wanted = (_turned(part, turns, flip) for part in (slide.read(region), *wanted))
-        return to_input(image[None])[0], *(torch.from_numpy(one).long() for one in wanted)
-
-
-def _turned(part: NDArray[Any], turns: int, flip: bool) -> NDArray[Any]:
-    part = np.rot90(part, turns, axes=(-2, -1))
-    return np.ascontiguousarray(part[..., ::-1] if flip else part)
-
-
-def _padded(labels: NDArray[Any], region: Region) -> NDArray[np.uint8]:
-    part = labels[region.slices].astype(np.uint8)
-    missing = [(0, side - size) for side, size in
-               zip((region.height, region.width), part.shape, strict=True)]  # fmt: skip
-    return np.pad(part, missing, constant_values=NOTHING)
-
-
-class _Loss:
-    """NLL of the classes, and of the Voronoi labels where there are some."""
-
-    def __init__(self, settings: Recipe) -> None:
-        self.weight = settings.voronoi_weight
-
-    def __call__(
-        self, network: torch.nn.Module, images: Tensor, classes: Tensor, voronoi: Tensor
-    ) -> Tensor:
-        scores = network(images)[:, :-1].float()  # the last channel is a distance: not the paper's
-        return _nll(scores, classes) + self.weight * _nll(scores, voronoi)
-
-
-def _nll(scores: Tensor, wanted: Tensor) -> Tensor:
-    loss = functional.cross_entropy(scores, wanted, ignore_index=NOTHING, reduction="sum")
-    mean: Tensor = loss / (wanted != NOTHING).sum().clamp(min=1)
-    return mean
+    yield centre_of(slide)
 
 
 def _chances(network: Path, slide: Tiles, region: Region) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from wsipsm.activation.seams import measure_seams
 from wsipsm.benchmark import maps, points
 from wsipsm.benchmark.fields import Field
 from wsipsm.benchmark.plain import PLAIN, of_map
@@ -16,13 +17,14 @@ from wsipsm.benchmark.score import RADIUS_UM, found_labels, score_field, true_la
 from wsipsm.errors import QuarantinedError
 from wsipsm.evaluation import controls
 from wsipsm.evaluation.metrics import METRICS
+from wsipsm.io.product import read_record
 from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.types import Region
 
 CENTRE_UM, NEAR_UM = 128.0, 1.25
 """Side of the centre tile that the paper scores (512 px); the smaller radius of a detection."""
 
-NAMES = (*METRICS, "detection_f1_near", "aji_paper", "dice_paper", "auc")
+NAMES = (*METRICS, "detection_f1_near", "aji_paper", "dice_paper", "auc", "seams")
 """What a field with outlines is scored by."""
 
 RADII = {f"{radius:g} µm": radius for radius in (RADIUS_UM, NEAR_UM)}
@@ -57,11 +59,14 @@ class Outcome:
     points
         Scores by "radius class score", and the error of the number of positive ones; empty if no
         points are known.
+    followed
+        The labeller that stage 4 followed; empty for other methods.
     """
 
     outlines: NDArray[np.float64]
     tile_aucs: NDArray[np.float64]
     points: dict[str, float]
+    followed: str = ""
 
 
 def score(trial: Trial) -> Outcome:
@@ -70,8 +75,9 @@ def score(trial: Trial) -> Outcome:
     labels = _labels(trial, slide)
     empty = np.zeros(0)
     found = _points(trial, labels, slide) if trial.field.points else {}
+    followed = _followed(trial.labels)
     if not trial.field.truth:
-        return Outcome(empty, empty, found)
+        return Outcome(empty, empty, found, followed)
     truth = true_labels(trial.field, slide)
     near = score_field(truth, labels, mpp=slide.mpp, radius_um=NEAR_UM)
     paper = score_paper(truth, labels, mpp=slide.mpp)
@@ -81,8 +87,9 @@ def score(trial: Trial) -> Outcome:
         near[METRICS.index("detection_f1")],
         *(paper[METRICS.index(name)] for name in ("aji", "dice")),
         whole,
+        _seams(trial, slide),
     ]
-    return Outcome(np.array(values), tiles, found)
+    return Outcome(np.array(values), tiles, found, followed)
 
 
 def score_paper(
@@ -133,6 +140,25 @@ def _aucs(
     values, coarse = values[::step, ::step], nuclei[:: stride * step, :: stride * step]
     side = slide.grid.tile_px // (stride * step)
     return maps.auc(values, coarse), maps.tile_aucs(values, coarse, side_px=side)
+
+
+def _seams(trial: Trial, slide: Tiles) -> float:
+    """Jumps of stage 3's map across tile borders over those inside; NaN where there is none."""
+    try:
+        values, stride = maps.read_map(trial.map) if trial.map else (None, 1)
+    except QuarantinedError:
+        return float("nan")
+    if values is None or stride == 1:  # the paper's tiles overlap
+        return float("nan")
+    return measure_seams(values, tile_px=slide.grid.tile_px // stride).ratio
+
+
+def _followed(labels: Path | None) -> str:
+    try:
+        record = read_record(labels) if labels else {}
+    except QuarantinedError:
+        return "none"
+    return str(record.get("codebook", {}).get("choice", {}).get("method", ""))
 
 
 def _points(trial: Trial, labels: NDArray[np.integer], slide: Tiles) -> dict[str, float]:
