@@ -57,11 +57,12 @@ for command in (doctor, status, resume):
 @main.command()
 @click.argument("folder", type=TARGET)
 @click.argument("slides", nargs=-1, type=TARGET)
-def init(folder: Path, slides: tuple[Path, ...]) -> None:
+@click.option("--stain", type=click.Choice(["he", "ihc"]), default="he", show_default=True)
+def init(folder: Path, slides: tuple[Path, ...], stain: config.Stain) -> None:
     """Lay out a project in FOLDER, with a row in its slide sheet for each of SLIDES."""
     from wsipsm import layout
 
-    for path in layout.lay_out(folder, slides):
+    for path in layout.lay_out(folder, slides, stain=stain):
         click.echo(path)
     fill = "" if slides else "write your slides into config/slides.tsv, "
     click.echo(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from wsipsm.config import Config
+from wsipsm.config import Config, Stain
 from wsipsm.errors import SettingsError
 from wsipsm.sheet import SlideRow
 
@@ -49,7 +49,7 @@ def snakefile() -> str:
     return str(_tree() / "Snakefile")
 
 
-def lay_out(folder: Path, slides: Sequence[Path] = ()) -> list[Path]:
+def lay_out(folder: Path, slides: Sequence[Path] = (), *, stain: Stain = "he") -> list[Path]:
     """Write what a new project needs: configuration, slide sheet, profiles and a Snakefile.
 
     The Snakefile includes that of the installed package, so that a newer package brings newer
@@ -61,6 +61,8 @@ def lay_out(folder: Path, slides: Sequence[Path] = ()) -> list[Path]:
         Made where it is missing.
     slides
         Files that get a row in the slide sheet each; without them it has its first line only.
+    stain
+        Of all of them.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def lay_out(folder: Path, slides: Sequence[Path] = ()) -> list[Path]:
     for name in texts:
         if (folder / name).exists():
             raise SettingsError(f"{folder / name}: is there already; name another folder")
-    rows = _rows(folder, slides)
+    rows = _rows(folder, slides, stain)
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
@@ -110,7 +112,11 @@ def next_steps(folder: Path) -> list[str]:
     report, aside = results / "report/index.html", results / "quarantine.tsv"
     if not report.is_file():
         if results.is_dir():
-            return ["The run has begun:", "how far it is: wsipsm status", "go on: wsipsm resume"]
+            return [
+                "The run has begun:",
+                "how far it is: wsipsm status",
+                "go on: wsipsm resume --workflow-profile workflow/profiles/local",
+            ]
         return ["The run has not begun:", f"see what it would do: {profile} --dry-run", profile]
     cells = sorted(results.glob("slides/*/*/cells.parquet"))
     return [
@@ -140,7 +146,7 @@ def _tree() -> Path:
     raise SettingsError(f"{package}: holds no workflow; install the package from its wheel")
 
 
-def _rows(folder: Path, slides: Sequence[Path]) -> list[dict[str, str]]:
+def _rows(folder: Path, slides: Sequence[Path], stain: Stain) -> list[dict[str, str]]:
     """A row of the slide sheet for each file, its name made of letters that the sheet takes."""
     rows: list[dict[str, str]] = []
     taken: set[str] = set()
@@ -153,7 +159,8 @@ def _rows(folder: Path, slides: Sequence[Path]) -> list[dict[str, str]]:
             number += 1
             name = f"{stem}_{number}"
         taken.add(name.casefold())
-        rows.append({"slide": name, "path": _as_seen_from(folder, slide), "split": "train"})
+        path = _as_seen_from(folder, slide)
+        rows.append({"slide": name, "path": path, "stain": stain, "split": "train"})
     return rows
 
 
