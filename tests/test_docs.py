@@ -47,9 +47,8 @@ def test_links_resolve(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_their_options_exist(page: Path) -> None:
     spans = re.findall(r"`(wsipsm [a-z][^`\n]*)`", page.read_text())
-    lines = [part for line in blocks(page) for part in re.split(r"&&|\|", line)]
-    lines = [line.strip() for line in lines if line.strip().startswith("wsipsm ")]
-    for line in [*spans, *lines]:
+    lines = [part.strip() for line in [*spans, *blocks(page)] for part in re.split(r"&&|\|", line)]
+    for line in filter(lambda line: line.startswith("wsipsm "), lines):
         _, name, *words = shlex.split(line.replace("[", " ").replace("]", " "))
         if name.startswith("-"):
             continue

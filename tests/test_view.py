@@ -67,12 +67,12 @@ def test_what_cannot_be_shown_is_said(cells: Path, tmp_path: Path, name: str, sa
 
 
 @pytest.mark.slow
-def test_viewer_starts_and_serves(cells: Path) -> None:
+def test_viewer_starts_and_serves(cells: Path, tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "wsipsm.cli", "view", str(cells), "--no-browser"]
     with subprocess.Popen(
         [*command, f"--port={port}"],
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -14,6 +14,7 @@ from wsipsm.config import Export
 from wsipsm.errors import DataError, SettingsError
 from wsipsm.export.export import export
 from wsipsm.export.names import class_colours
+from wsipsm.export.store import load_no_extensions
 from wsipsm.io.product import read_record
 from wsipsm.io.tiles import open_tiles
 
@@ -75,7 +76,9 @@ def lay_out(seen: Seen, folder: Path, *, colours: tuple[str, ...] = ()) -> None:
     beside = seen.slide.with_suffix("")
     if seen.slide.suffix.lower() == ".mrxs" and beside.is_dir():
         (folder / f"slides/{name}").symlink_to(beside.resolve())
-    export(seen.cells, folder / f"overlays/{name}.db", settings=Export(colours=colours))
+    store = folder / f"{name}.db"
+    export(seen.cells, store, settings=Export(colours=colours))
+    store.rename(folder / "overlays" / store.name)  # and not what stands beside a product
     palette = class_colours(read_record(seen.cells)["classes"], colours)
     chosen = {label: [value / 255 for value in rgb] for label, rgb in palette.items()}
     shown = {"auto_load": 1, "default_cprop": "type", "color_dict": chosen}
@@ -101,13 +104,17 @@ def view(seen: Seen, *, port: int, browser: bool, colours: tuple[str, ...] = ())
     DataError
         The viewer ended by itself, such as where a port is taken.
     """
+    from tiatoolbox.cli.visualize import run_bokeh, run_tileserver
+
     with TemporaryDirectory(prefix="wsipsm_view_") as folder:
         lay_out(seen, Path(folder), colours=colours)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "TIATOOLBOX_TILESERVER_PORT": str(port + 1)}
-        command = [sys.executable, "-m", "tiatoolbox", "visualize", f"--base-path={folder}"]
-        command += [f"--port={port}", *([] if browser else ["--noshow"])]
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        os.environ["TIATOOLBOX_TILESERVER_PORT"] = str(port + 1)
         print(f"{seen.name}: http://localhost:{port}/{_PATH} (end with Ctrl-C)", file=sys.stderr)
-        done = subprocess.run(command, env=environment, check=False)
-    if done.returncode:
-        raise DataError(f"{seen.name}: the viewer ended; is port {port} taken? Try --port")
+        load_no_extensions()
+        run_tileserver()
+        try:
+            run_bokeh([folder], port, noshow=not browser)
+        except subprocess.CalledProcessError:
+            message = f"{seen.name}: the viewer ended; is port {port} taken? Try --port"
+            raise DataError(message) from None

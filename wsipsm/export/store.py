@@ -51,17 +51,25 @@ def write_store(cells: Cells, path: Path, provenance: Provenance, settings: Expo
 
 
 def open_store(path: Path, *, compression_level: int = _LEVEL) -> Any:
-    """Open or create an annotation store.
+    """Open or create an annotation store."""
+    from tiatoolbox.annotation import SQLiteStore
+
+    load_no_extensions()
+    return SQLiteStore(path, compression_level=compression_level)
+
+
+def load_no_extensions() -> None:
+    """Let tiatoolbox open annotation stores where Python's SQLite loads no extensions.
 
     tiatoolbox asks SQLite for leave to load extensions, to list how it was built; it loads
     none, and Pythons that were built without that leave can do without.
     """
     from tiatoolbox.annotation import SQLiteStore
 
-    class Store(SQLiteStore):  # type: ignore[misc]
-        @staticmethod
-        def compile_options() -> list[str]:
-            with closing(sqlite3.connect(":memory:")) as connection:
-                return [option for (option,) in connection.execute("PRAGMA compile_options")]
+    if not hasattr(sqlite3.Connection, "enable_load_extension"):
+        SQLiteStore.compile_options = staticmethod(_compile_options)
 
-    return Store(path, compression_level=compression_level)
+
+def _compile_options() -> list[str]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        return [option for (option,) in connection.execute("PRAGMA compile_options")]
