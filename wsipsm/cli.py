@@ -22,7 +22,7 @@ from wsipsm.options import (
     target,
     workers,
 )
-from wsipsm.site.commands import doctor, resume, status
+from wsipsm.site.commands import doctor, init, resume, status, view
 
 
 @click.group(
@@ -50,26 +50,8 @@ def main(context: click.Context, *, quiet: bool) -> None:
         compute.be_quiet()
 
 
-for command in (doctor, status, resume):
+for command in (init, doctor, status, resume, view):
     main.add_command(command)
-
-
-@main.command()
-@click.argument("folder", type=TARGET)
-@click.argument("slides", nargs=-1, type=TARGET)
-@click.option("--stain", type=click.Choice(["he", "ihc"]), default="he", show_default=True)
-def init(folder: Path, slides: tuple[Path, ...], stain: config.Stain) -> None:
-    """Lay out a project in FOLDER, with a row in its slide sheet for each of SLIDES."""
-    from wsipsm import layout
-
-    for path in layout.lay_out(folder, slides, stain=stain):
-        click.echo(path)
-    fill = "" if slides else "write your slides into config/slides.tsv, "
-    click.echo(
-        f"next, in {folder}: {fill}look through config/config.yaml, then"
-        " snakemake --workflow-profile workflow/profiles/local",
-        err=True,
-    )
 
 
 @main.command()
@@ -366,20 +348,6 @@ def summary(results: Path, *, as_json: bool, **names: tuple[str, ...]) -> None:
         return
     for line in lines_of(results, **names):
         click.echo(line)
-
-
-@main.command()
-@click.argument("cells", type=EXISTING)
-@click.option("--slide", type=EXISTING, help="The slide file. [default: where it was]")
-@click.option("--port", type=click.IntRange(1, 65534), default=5006, show_default=True)
-@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
-@click.option("--colours", multiple=True, help="Colours of the classes, such as #009e73.")
-def view(cells: Path, *, slide: Path | None, port: int, browser: bool, **options: Any) -> None:
-    """Show CELLS (cells.parquet) on their slide in a browser, with tiatoolbox's viewer."""
-    from wsipsm import view as viewer
-
-    seen = viewer.find(cells, slide=slide)
-    viewer.view(seen, port=port, browser=browser, **options)
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""Commands about a run as a whole: is the place fit for it, how far is it, go on with it."""
+"""Commands about a run as a whole: lay it out, is the place fit, how far is it, look at it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import click
+
+from wsipsm.config import Stain
 
 _EXISTING = click.Path(exists=True, path_type=Path)
 _TARGET = click.Path(path_type=Path)
@@ -64,3 +66,37 @@ def doctor(profile: Path | None, results: Path, nodes: bool) -> None:
         click.echo(check)
     if any(check.level == "wrong" for check in checks):
         raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("folder", type=_TARGET)
+@click.argument("slides", nargs=-1, type=_TARGET)
+@click.option("--stain", type=click.Choice(["he", "ihc"]), default="he", show_default=True)
+def init(folder: Path, slides: tuple[Path, ...], stain: Stain) -> None:
+    """Lay out a project in FOLDER, with a row in its slide sheet for each of SLIDES."""
+    from wsipsm import layout
+
+    for path in layout.lay_out(folder, slides, stain=stain):
+        click.echo(path)
+    fill = "" if slides else "write your slides into config/slides.tsv, "
+    click.echo(
+        f"next, in {folder}: {fill}look through config/config.yaml, then"
+        " snakemake --workflow-profile workflow/profiles/local",
+        err=True,
+    )
+
+
+@click.command()
+@click.argument("cells", type=_EXISTING)
+@click.option("--slide", type=_EXISTING, help="The slide file. [default: where it was]")
+@click.option("--port", type=click.IntRange(1, 65534), default=5006, show_default=True)
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+@click.option("--colours", multiple=True, help="Colours of the classes, such as #009e73.")
+def view(
+    cells: Path, *, slide: Path | None, port: int, browser: bool, colours: tuple[str, ...]
+) -> None:
+    """Show CELLS (cells.parquet) on their slide in a browser, with tiatoolbox's viewer."""
+    from wsipsm import view as viewer
+
+    seen = viewer.find(cells, slide=slide)
+    viewer.view(seen, port=port, browser=browser, colours=colours)
