@@ -43,6 +43,8 @@ def free_port() -> int:
             return port
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # tiatoolbox
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_slide_and_cells_are_where_the_viewer_looks(
     products: Any, cells: Path, tmp_path: Path
 ) -> None:

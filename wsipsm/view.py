@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +21,9 @@ from wsipsm.io.tiles import open_tiles
 
 FORMATS = (".svs", ".ndpi", ".tiff", ".tif", ".mrxs", ".png", ".jpg", ".qptiff", ".dcm")
 """What the viewer lists, by the end of the file's name."""
+
+PATIENCE_MS = 60_000
+"""How long the viewer waits for a browser, and stays after it has gone."""
 
 _PATH = "bokeh_app"
 
@@ -104,17 +108,28 @@ def view(seen: Seen, *, port: int, browser: bool, colours: tuple[str, ...] = ())
     DataError
         The viewer ended by itself, such as where a port is taken.
     """
-    from tiatoolbox.cli.visualize import run_bokeh, run_tileserver
+    from tiatoolbox.cli.visualize import run_tileserver
 
+    shown = ["--show"] if browser else []
     with TemporaryDirectory(prefix="wsipsm_view_") as folder:
         lay_out(seen, Path(folder), colours=colours)
-        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         os.environ["TIATOOLBOX_TILESERVER_PORT"] = str(port + 1)
         print(f"{seen.name}: http://localhost:{port}/{_PATH} (end with Ctrl-C)", file=sys.stderr)
         load_no_extensions()
         run_tileserver()
-        try:
-            run_bokeh([folder], port, noshow=not browser)
-        except subprocess.CalledProcessError:
-            message = f"{seen.name}: the viewer ended; is port {port} taken? Try --port"
-            raise DataError(message) from None
+        done = subprocess.run([*_command(port), *shown, "--args", folder], check=False)
+    if done.returncode:
+        raise DataError(f"{seen.name}: the viewer ended; is port {port} taken? Try --port")
+
+
+def _command(port: int) -> list[str]:
+    """Start of the page, as tiatoolbox starts it, but for this machine only and a slow one too.
+
+    A session to which no browser comes within a second would end the viewer.
+    """
+    page = resources.files("tiatoolbox.visualization.bokeh_app")
+    return [
+        *(sys.executable, "-m", "bokeh", "serve", str(page), f"--port={port}"),
+        *("--address=localhost", f"--unused-session-lifetime={PATIENCE_MS}"),
+        f"--check-unused-sessions={PATIENCE_MS}",
+    ]
