@@ -57,7 +57,7 @@ def test_slide_and_cells_are_where_the_viewer_looks(
     loaded = [path for path in (folder / "overlays").iterdir() if slide.stem in str(path)]
     assert loaded == [store]
     shown = json.loads((folder / "overlays/config.json").read_text())
-    assert list(shown["color_dict"].values()) == [[1, 0, 0]]
+    assert list(shown["color_dict"].values()) == [[255, 0, 0]]
 
 
 @pytest.mark.parametrize(("name", "said"), [("gone.svs", "does not exist"), ("a.scn", "QuPath")])

@@ -84,7 +84,7 @@ def lay_out(seen: Seen, folder: Path, *, colours: tuple[str, ...] = ()) -> None:
     export(seen.cells, store, settings=Export(colours=colours))
     store.rename(folder / "overlays" / store.name)  # and not what stands beside a product
     palette = class_colours(read_record(seen.cells)["classes"], colours)
-    chosen = {label: [value / 255 for value in rgb] for label, rgb in palette.items()}
+    chosen = {label: list(rgb) for label, rgb in palette.items()}
     shown = {"auto_load": 1, "default_cprop": "type", "color_dict": chosen}
     (folder / "overlays/config.json").write_text(json.dumps(shown))
 
