@@ -192,8 +192,9 @@ def stitch(tile_cells: Path, target: Path, *, quarantine: bool, **options: Any) 
 def export(cells: Path, target: Path, *, quarantine: bool, **options: Any) -> None:
     """Write CELLS for another program; the name of TARGET says how.
 
-    A name that ends in .geojson.zip is for QuPath, in .tsv a table of measurements, in .db for
-    tiatoolbox, in .spatialdata.zarr for scverse, in .labels.zarr an OME-NGFF label image.
+    A name that ends in .geojson.zip is for QuPath, in .points.geojson too, as points and hot
+    spots, in .tsv a table of measurements, in .db for tiatoolbox, in .spatialdata.zarr for
+    scverse, in .labels.zarr an OME-NGFF label image.
     """
     from wsipsm.export.export import export as stage
 

@@ -23,7 +23,7 @@ Layer = Literal["layer1", "layer2", "layer3", "layer4"]
 Control = Literal["stain_otsu", "rgb_kmeans", "untrained_psm"]
 Artefact = Literal["pen", "fold", "bubble", "blur"]
 Codec = Literal["zstd", "jpeg"]
-ExportFormat = Literal["qupath", "table", "annotation_store", "spatialdata", "labels"]
+ExportFormat = Literal["qupath", "table", "points", "annotation_store", "spatialdata", "labels"]
 SamPart = Literal["encoder", "decoder"]
 Prompt = Literal["pseudomasks", "unet", "grid"]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
@@ -285,7 +285,8 @@ class Export(Section):
 
     formats: tuple[ExportFormat, ...] = Field(
         ("qupath", "table"),
-        description="qupath: zip of GeoJSON parts; table: measurements; annotation_store:"
+        description="qupath: zip of GeoJSON parts; table: measurements; points: centroids by class"
+        " and hot spots, for QuPath; annotation_store:"
         " tiatoolbox; spatialdata: scverse; labels: OME-NGFF label image",
     )
     part_features: int = Field(10_000, ge=1, description="cells in one GeoJSON part")

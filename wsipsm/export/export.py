@@ -8,6 +8,7 @@ from wsipsm.config import Export
 from wsipsm.errors import SettingsError
 from wsipsm.export.labels import write_labels
 from wsipsm.export.parts import write_parts
+from wsipsm.export.points import write_points
 from wsipsm.export.rows import open_cells
 from wsipsm.export.scverse import require_spatialdata, write_spatialdata
 from wsipsm.export.store import write_store
@@ -15,18 +16,20 @@ from wsipsm.export.table import write_table
 from wsipsm.io.product import Provenance, making
 from wsipsm.io.tiles import open_tiles
 
-QUPATH, TABLE, STORE = ".geojson.zip", ".tsv", ".db"
+QUPATH, TABLE, POINTS, STORE = ".geojson.zip", ".tsv", ".points.geojson", ".db"
 SPATIALDATA, LABELS = ".spatialdata.zarr", ".labels.zarr"
 
 _PROGRAMS = {
     QUPATH: "QuPath",
     TABLE: "table",
+    POINTS: "points",
     STORE: "tiatoolbox",
     SPATIALDATA: "scverse",
     LABELS: "OME-NGFF",
 }
 _SETTINGS = {
     QUPATH: {"part_features", "colours", "cell_expansion_um"},
+    POINTS: {"colours"},
     STORE: {"colours"},
     SPATIALDATA: {"colours"},
 }
@@ -42,7 +45,8 @@ def export(cells: Path, target: Path, *, settings: Export, tiles: Path | None = 
         The product of stage 7, `cells.parquet`.
     target
         `NAME.geojson.zip` for QuPath: parts of GeoJSON, in pixels of the slide as QuPath sees
-        it. `NAME.tsv` for a table of measurements with the columns of QuPath's own export.
+        it. `NAME.points.geojson` for QuPath: centroids, a set of points for each class, and hot
+        spots. `NAME.tsv` for a table of measurements with the columns of QuPath's own export.
         `NAME.db` for tiatoolbox: an annotation store. `NAME.spatialdata.zarr` for scverse.
         `NAME.labels.zarr` for OME-NGFF: an image of instance ids. All but SpatialData are
         written a few cells at a time.
@@ -76,6 +80,8 @@ def export(cells: Path, target: Path, *, settings: Export, tiles: Path | None = 
             write_parts(found, partial.path, provenance, settings)
         elif suffix == TABLE:
             write_table(found, partial.path)
+        elif suffix == POINTS:
+            write_points(found, partial.path, settings)
         elif suffix == STORE:
             write_store(found, partial.path, provenance, settings)
         elif grid and suffix == LABELS:

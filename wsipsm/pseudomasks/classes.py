@@ -20,6 +20,9 @@ QuPath's defaults for positive cell detection (0.2, 0.4, 0.6)."""
 LEAST_DAB, MOST_DAB = 0.5, 2.0
 """A border found by the mixture may leave QuPath's by these factors."""
 
+FAINT = 0.05
+"""Optical density added before the logarithm is taken, which makes classes alike in spread."""
+
 DISTINCT = 2.0
 """Ashman's D from which two components are two populations."""
 
@@ -61,7 +64,8 @@ def fit_density(density: NDArray[np.float64], *, classes: int, stain: Stain, see
 
     Notes
     -----
-    A mixture of Gaussians of one variance is fitted; a border lies where two neighbours are
+    A mixture of Gaussians of one variance is fitted to the logarithm of density, since dense nuclei
+    differ more among themselves than pale ones; a border lies where two neighbours are
     equally likely. Where the components are no populations of their own (Ashman et al. 1994:
     D = |m1 - m2| / s below 2 for equal s), as on a slide that lacks a class, DAB is parted at
     QuPath's defaults, and haematoxylin, for which none is published, half way between the
@@ -110,10 +114,11 @@ def _mixture_borders(
     density: NDArray[np.float64], classes: int, seed: int
 ) -> tuple[float, ...] | None:
     """Densities at which neighbouring components are equally likely; None where they overlap."""
+    values = np.log(np.maximum(density, 0) + FAINT)
     with threadpool_limits(1):
         fit = GaussianMixture(
             classes, covariance_type="tied", n_init=RESTARTS, random_state=seed, reg_covar=1e-5
-        ).fit(density[:, None])
+        ).fit(values[:, None])
     order = np.argsort(fit.means_[:, 0])
     means, weights = fit.means_[order, 0], fit.weights_[order]
     variance = float(fit.covariances_[0, 0])
@@ -121,7 +126,7 @@ def _mixture_borders(
     if (steps < DISTINCT * np.sqrt(variance)).any():
         return None
     borders = (means[1:] + means[:-1]) / 2 + variance * np.log(weights[:-1] / weights[1:]) / steps
-    inside = np.clip(borders, means[:-1], means[1:])
+    inside = np.exp(np.clip(borders, means[:-1], means[1:])) - FAINT
     return tuple(map(float, inside))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from wsipsm.models.index import HotSpot, Share, hot_spots, share_of
 from wsipsm.report import quality
 from wsipsm.report.artefacts import flagged
 from wsipsm.report.cells import CellColumns, read_columns
@@ -48,7 +49,8 @@ class Found:
     """Cells that a model found on a slide, or on all slides together.
 
     `classes` holds name and number; `counts` is what stitching did; `score` the mean probability;
-    `quality` the figures of `quality.FIGURES`, of one slide only.
+    `quality` the figures of `quality.FIGURES`, `index` the share of cells that are not of the first
+    class, and `hot` where it is highest, of one slide only.
     """
 
     cells: int
@@ -57,6 +59,8 @@ class Found:
     counts: dict[str, int]
     score: float
     quality: dict[str, float | None]
+    index: Share | None = None
+    hot: tuple[HotSpot, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class SlideNumbers:
 
     `artefacts` holds the number of tiles that show each; `excluded` tiles are not in `tiles`;
     `unreadable_share` of the slide is white, since it could not be decoded. `seconds` is the time
-    of its jobs, where the workflow kept it.
+    of its jobs, where the workflow kept it; `choice` says what labelled it and why.
     """
 
     name: str
@@ -80,6 +84,7 @@ class SlideNumbers:
     flipped_share: float | None
     separation: float | None
     seconds: float | None
+    choice: str | None
     found: dict[str, Found]
 
     @property
@@ -133,6 +138,7 @@ def slide_numbers(slide: SlideProducts, *, anchor: str, models: tuple[str, ...])
         flipped_share=activation.get("orientation", {}).get("flipped_share"),
         separation=codebook.get("codebook", {}).get("separation"),
         seconds=_seconds(slide, models),
+        choice=codebook.get("codebook", {}).get("choice", {}).get("reason"),
         found=found,
     )
     shared = {
@@ -171,6 +177,7 @@ def _found(slide: SlideProducts, model: str, cells: CellColumns, tissue_mm2: flo
     record = slide.cells(model)
     assert record is not None
     number = len(cells.x)
+    index, hot = _index(slide, cells) if len(record["classes"]) > 1 else (None, ())
     return Found(
         cells=number,
         density=number / tissue_mm2 if tissue_mm2 else math.nan,
@@ -183,7 +190,16 @@ def _found(slide: SlideProducts, model: str, cells: CellColumns, tissue_mm2: flo
             "density": number / tissue_mm2 if tissue_mm2 else None,
             **quality.of_cells(cells, slide.tiles),
         },
+        index=index,
+        hot=hot,
     )
+
+
+def _index(slide: SlideProducts, cells: CellColumns) -> tuple[Share, tuple[HotSpot, ...]]:
+    positive = cells.classes > 0
+    batches = [(cells.x, cells.y, positive)]
+    hot = hot_spots(batches, size_px=slide.tiles.size_px, mpp=slide.facts["mpp"])
+    return share_of(int(positive.sum()), len(positive)), tuple(hot)
 
 
 def _seconds(slide: SlideProducts, models: tuple[str, ...]) -> float | None:

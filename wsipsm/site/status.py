@@ -24,6 +24,7 @@ WORST: tuple[State, ...] = ("quarantined", "failed", "running", "queued", "waiti
 EXPORTS = {
     "qupath": "geojson.zip",
     "table": "tsv",
+    "points": "points.geojson",
     "annotation_store": "db",
     "spatialdata": "spatialdata.zarr",
     "labels": "labels.zarr",
