@@ -172,7 +172,7 @@ class _Labeller:
         drawn = [one[:, rng.integers(one.shape[1], size=each)] for one in flat]
         sample = np.concatenate(drawn, axis=1)
         tissue = sample[:, sample[DENSITY] > self.settings.min_density / 4]
-        if tissue.shape[1] < 2 or np.ptp(tissue[DENSITY]) < self.settings.min_density / 4:
+        if tissue.shape[1] < 2 or np.ptp(tissue[DENSITY]) < self.settings.min_density:
             raise DataError(f"{self.slide.slide}: no nuclear stain found; check the `stain` column")
         return fit_codebook(
             tissue,
