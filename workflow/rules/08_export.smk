@@ -1,4 +1,9 @@
-FILES = {"qupath": "geojson.zip", "table": "tsv", "points": "points.geojson", "annotation_store": "db"}
+FILES = {
+    "qupath": "geojson.zip",
+    "table": "tsv",
+    "points": "points.geojson",
+    "annotation_store": "db",
+}
 STORES = {"spatialdata": "spatialdata.zarr", "labels": "labels.zarr"}
 SUFFIXES = {**FILES, **STORES}
 
