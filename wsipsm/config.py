@@ -130,7 +130,7 @@ class Pseudomasks(Section):
     )
     sample_pixels: int = Field(200_000, ge=1000, description="pixels that fit a slide's codebook")
     min_density: float = Field(
-        0.05, ge=0, description="foreground is darker than this optical density"
+        0.08, ge=0, description="foreground is darker than this optical density"
     )
     ignore_margin: float = Field(
         0.1, ge=0, le=1, description="share of the way between clusters that is left unlabelled"
