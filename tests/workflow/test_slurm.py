@@ -127,19 +127,14 @@ def test_every_stage_by_sbatch_makes_the_bytes_of_a_run_without_it(
     cohort.configure()
     sheet = (finished.folder / "config/slides.tsv").read_text()
     (cohort.folder / "config/slides.tsv").write_text(sheet + "broken\tbroken.svs\ttest\t\n")
-    groups = "stitch=a export=a project=b evaluate=b report=b"
-    on_gpu = [
-        f"{rule}:{what}"
-        for rule in ("pretrain", "activate", "train", "segment")
-        for what in ("slurm_partition=gpu", "gpu=1")
-    ]
+    groups = "activate=a pseudomask=a segment=b stitch=b export=b project=c evaluate=c report=c"
     done = run(
         cohort,
         "--groups",
         *groups.split(),
         "--set-resources",
-        *on_gpu,
-        "train:mem_mb=100*attempt**6",
+        *(f"{rule}:gpu=0" for rule in ("pretrain", "activate", "segment")),
+        *("train:slurm_partition=gpu", "train:gpu=1", "train:mem_mb=100*attempt**6"),
     )
     assert done.returncode == 1, done.stdout
     assert "2 slides done, 1 quarantined" in done.stdout
