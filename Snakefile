@@ -10,6 +10,7 @@ configfile: "config/config.yaml"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/machine.smk"
+include: "workflow/rules/models.smk"
 include: "workflow/rules/01_tiling.smk"
 include: "workflow/rules/02_pretraining.smk"
 include: "workflow/rules/03_activation.smk"

@@ -58,11 +58,17 @@ def _no_browser() -> str | None:
     return None if shutil.which("chromium") else "no browser: chromium is not installed"
 
 
+def _no_weights() -> str | None:
+    file = os.environ.get("WSIPSM_SAM_CHECKPOINT")
+    return None if file else "no weights: WSIPSM_SAM_CHECKPOINT names no file"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "gpu": _no_gpu,
     "slurm": _no_slurm,
     "browser": _no_browser,
     "real_data": _no_data,
+    "real_weights": _no_weights,
 }
 
 

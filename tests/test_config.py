@@ -7,8 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from wsipsm.config import Config, Section, Tiling, parse, settings_table
+from wsipsm.config import Config, Section, Tiling, parse
 from wsipsm.errors import SettingsError
+from wsipsm.sections import settings_table
 from wsipsm.sheet import SlideRow, read_slide_sheet
 
 GOOD = "slide\tpath\na\ta.svs\n"
@@ -148,7 +149,7 @@ def test_exponents_as_yaml_reads_them_are_numbers() -> None:
 
 
 def test_every_setting_is_described_and_in_the_table() -> None:
-    table = settings_table()
+    table = settings_table(Config)
     for name, field in Config.model_fields.items():
         section = field.get_default()
         inner = type(section).model_fields if isinstance(section, Section) else {}

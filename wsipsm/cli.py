@@ -136,8 +136,9 @@ def pseudomask(
     "--pseudomasks", type=EXISTING, multiple=True, required=True, help="In the order of --tiles."
 )
 @click.option("--annotations", multiple=True, help="GeoJSON of each; '-' or no option for none.")
-@click.option("--model", type=click.Choice(["unet"]), default="unet", show_default=True)
+@click.option("--model", type=click.Choice(["unet", "sam_lora"]), default="unet", show_default=True)
 @settings(config.Training)
+@settings(config.Sam, prefix="sam")
 @seed
 @workers
 def train(
@@ -146,6 +147,8 @@ def train(
     tiles: tuple[Path, ...],
     pseudomasks: tuple[Path, ...],
     annotations: tuple[str, ...],
+    settings: config.Training,
+    sam: config.Sam,
     **options: Any,
 ) -> None:
     """Train the model of TARGET (such as unet.pt) on pseudo masks and annotated fields."""
@@ -154,7 +157,9 @@ def train(
     annotations = annotations or ("-",) * len(tiles)
     if not len(tiles) == len(pseudomasks) == len(annotations):
         raise SettingsError("train: give --pseudomasks and --annotations once for each --tiles")
-    stage(list(zip(tiles, pseudomasks, annotations, strict=True)), target, **options)
+    slides = list(zip(tiles, pseudomasks, annotations, strict=True))
+    chosen = sam if options["model"] == "sam_lora" else settings
+    stage(slides, target, settings=chosen, **options)
 
 
 @main.command()
@@ -162,12 +167,25 @@ def train(
 @click.argument("model", type=EXISTING)
 @target
 @settings(config.Inference)
+@settings(config.Prompting, prefix="prompting")
+@click.option("--prompts", type=EXISTING, help="Pseudo masks or U-Net that sam_lora is asked by.")
 @workers
 @quarantine
-def segment(tiles: Path, model: Path, target: Path, *, quarantine: bool, **options: Any) -> None:
+def segment(
+    tiles: Path,
+    model: Path,
+    target: Path,
+    *,
+    prompting: config.Prompting,
+    prompts: Path | None,
+    quarantine: bool,
+    **options: Any,
+) -> None:
     """Segment TILES with MODEL into the parts of TARGET (tile_cells)."""
     from wsipsm.inference.segment import segment as stage
+    from wsipsm.models.segmenter import Asking
 
+    options["asking"] = Asking(prompting, prompts)
     set_aside(target, wanted=quarantine, work=lambda: stage(tiles, model, target, **options))
 
 
@@ -355,10 +373,11 @@ def summary(results: Path, *, as_json: bool, **names: tuple[str, ...]) -> None:
 @click.argument("target", type=click.Choice(["schema", "table"]))
 def settings_of(target: str) -> None:
     """Print the schema (JSON) or the table (Markdown) of all settings."""
-    from wsipsm.config import Config, settings_table
+    from wsipsm.config import Config
+    from wsipsm.sections import settings_table
 
     schema = json.dumps(Config.model_json_schema(), indent=1)
-    click.echo(schema if target == "schema" else settings_table())
+    click.echo(schema if target == "schema" else settings_table(Config))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from wsipsm.errors import SettingsError
+from wsipsm.sections import Section as Section
+from wsipsm.sections import parse as parse
 
 Stain = Literal["he", "ihc"]
 Proxy = Literal[
@@ -24,19 +25,11 @@ Control = Literal["stain_otsu", "rgb_kmeans", "untrained_psm"]
 Artefact = Literal["pen", "fold", "bubble", "blur"]
 Codec = Literal["zstd", "jpeg"]
 ExportFormat = Literal["qupath", "table", "points", "annotation_store", "spatialdata", "labels"]
+Model = Literal["unet", "sam_lora"]
 SamPart = Literal["encoder", "decoder"]
 Prompt = Literal["pseudomasks", "unet", "grid"]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 ClassName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f:]+$")]
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and no unknown key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-S = TypeVar("S", bound=Section)
 
 
 class Tiling(Section):
@@ -331,7 +324,7 @@ class Config(Section):
     slides: str = Field("config/slides.tsv", description="the slide sheet")
     results: str = Field("results", description="folder of all products")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of every draw by chance")
-    models: tuple[Literal["unet"], ...] = Field(("unet",), min_length=1, description="segmenters")
+    models: tuple[Model, ...] = Field(("unet",), min_length=1, description="segmenters")
     tiling: Tiling = Tiling()
     pretraining: Pretraining = Pretraining()
     activation: Activation = Activation()
@@ -344,51 +337,3 @@ class Config(Section):
     export: Export = Export()
     evaluation: Evaluation = Evaluation()
     report: Report = Report()
-
-
-def parse(section: type[S], values: dict[str, Any], *, where: str) -> S:
-    """Validate `values` as a section; `SettingsError` names the first wrong key in one sentence."""
-    try:
-        return section.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = f"{where}: {key}: {first['msg']} (got {str(first['input'])[:80]!r})"
-        raise SettingsError(f"{message}; see config/README.md") from None
-
-
-def settings_table() -> str:
-    """Markdown table of every setting: name, default, what is allowed, description."""
-    schema = Config.model_json_schema()
-    lines = ["| setting | default | allowed | meaning |", "| --- | --- | --- | --- |"]
-    for name, field in Config.model_fields.items():
-        section = field.get_default()
-        if isinstance(section, Section):
-            properties = schema["$defs"][type(section).__name__]["properties"]
-            lines += [_table_row(f"{name}.{key}", value) for key, value in properties.items()]
-        else:
-            lines.append(_table_row(name, schema["properties"][name]))
-    return "\n".join(lines)
-
-
-def _table_row(name: str, schema: dict[str, Any]) -> str:
-    default = schema["default"]
-    shown = ", ".join(default) if isinstance(default, list | tuple) else default
-    return f"| `{name}` | {shown} | {_allowed(schema)} | {schema['description']} |"
-
-
-def _allowed(schema: dict[str, Any]) -> str:
-    """What a JSON schema allows, in words: `number, >= 0, < 1`, or `list of he, ihc`."""
-    if schema["type"] == "array":
-        return f"list of {_allowed(schema['items'])}"
-    if "enum" in schema or "const" in schema:
-        return ", ".join(schema.get("enum") or [schema["const"]])
-    words = {
-        "minimum": ">= {}",
-        "exclusiveMinimum": "> {}",
-        "maximum": "<= {}",
-        "exclusiveMaximum": "< {}",
-        "multipleOf": "multiple of {}",
-    }
-    bounds = [words[key].format(schema[key]) for key in words if key in schema]
-    return ", ".join([{"string": "text"}.get(schema["type"], schema["type"]), *bounds])

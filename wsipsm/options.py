@@ -27,23 +27,30 @@ quarantine = click.option(
 )
 
 
-def settings(section: type[config.Section]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add one option for each field of `section`; the command gets them as `settings`."""
+def settings(
+    section: type[config.Section], *, prefix: str = ""
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add one option for each field of `section`; the command gets them as `settings`.
+
+    With a prefix, the options begin with it, and the command gets them by that name.
+    """
+    start = f"{prefix}_" if prefix else ""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(**values: Any) -> Any:
-            given = {name: values.pop(name) for name in section.model_fields}
+            given = {name: values.pop(start + name) for name in section.model_fields}
             chosen = {name: _several(v) for name, v in given.items() if v not in (None, ())}
             where = f"wsipsm {click.get_current_context().info_name}"
-            return function(settings=config.parse(section, chosen, where=where), **values)
+            found = {prefix or "settings": config.parse(section, chosen, where=where)}
+            return function(**found, **values)
 
         for name, field in reversed(section.model_fields.items()):
             default = field.get_default()
             shown = " ".join(default) if isinstance(default, tuple) else default
             command = click.option(
-                f"--{name.replace('_', '-')}",
-                name,
+                f"--{(start + name).replace('_', '-')}",
+                start + name,
                 multiple=get_origin(field.annotation) is tuple,
                 help=f"{(field.description or '').capitalize()}. [default: {shown}]",
             )(command)

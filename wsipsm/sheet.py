@@ -24,6 +24,7 @@ class SlideRow(Section):
     split: Literal["train", "test"] = "train"
     annotations: str | None = None
     truth: str | None = None
+    adapter: str | None = None
 
     @property
     def lesson(self) -> str | None:
@@ -100,7 +101,7 @@ def _check_files(path: Path, rows: list[SlideRow]) -> None:
                 f"{path}: slide {row.slide!r}: {row.truth} cannot both teach and be scored"
                 " against; name it in `annotations` or in `truth`"
             )
-        for name in filter(None, (row.path, row.annotations, row.truth)):
+        for name in filter(None, (row.path, row.annotations, row.truth, row.adapter)):
             if not Path(name).exists():
                 raise SettingsError(
                     f"{path}: slide {row.slide!r}: {name}: no such file; correct the path"

@@ -22,6 +22,7 @@ from wsipsm.errors import DataError
 from wsipsm.evaluation.evaluate import evaluate
 from wsipsm.export.export import export
 from wsipsm.io.product import quarantine, read_record
+from wsipsm.report.page import _lessons
 
 HOSTILE = '<img src=x onerror="alert(1)">'
 ALL = ("phantom_1", "bad", HOSTILE, "begun")
@@ -95,6 +96,14 @@ def test_cells_are_counted(results: Any, page: Any) -> None:
     assert cells > 0
     assert page.text("strong").split("\n")[3] == f"{2 * cells:,}"
     assert page.text("td").split("\n").count(f"{record['counts']['owned']:,}") >= 2
+
+
+def test_fields_that_taught_a_model_are_named_with_their_reason() -> None:
+    reason = "1 of 9 by density 30, variety 0.4, confidence 0.9"
+    lesson = {"slide": "a", "region": [64, 128, 256, 256], "cells": 12, "reason": reason}
+    said = _lessons({"lessons": [lesson]})
+    assert said == f" Learnt from 1 fields: a at row 64, column 128: 12 cells, {reason}."
+    assert _lessons({}) == ""
 
 
 def test_names_are_shown_as_text(page: Any) -> None:

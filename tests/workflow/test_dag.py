@@ -68,6 +68,29 @@ def test_annotations_teach_and_are_not_what_their_slide_is_scored_on(project: Pr
     assert "evaluate" not in project.planned()
 
 
+def test_segment_anything_is_asked_by_the_u_net_and_takes_the_adapter_of_a_slide(
+    project: Project,
+) -> None:
+    points = {"points": "unet"}
+    project.configure(models=["sam_lora"], prompting=points, sam={"base": "sam.pth"})
+    (project.folder / "other.pt").touch()
+    (project.folder / "config/slides.tsv").write_text(
+        "slide\tpath\tadapter\na\tslides/a.tiff\tother.pt\nb\tslides/b.tiff\t\n"
+    )
+    said = project.run("--dry-run", "--printshellcmds", "--until", "segment").stdout
+    commands = {
+        word: [line for line in said.splitlines() if f" wsipsm {word} " in line]
+        for word in ("train", "segment")
+    }
+    assert sum("--sam-base=sam.pth" in line for line in commands["train"]) == 1
+    assert len(commands["train"]) == len(commands["segment"]) == 2
+    assert all("--prompts=results/models/unet.pt" in line for line in commands["segment"])
+    assert all("--prompting-points=unet" in line for line in commands["segment"])
+    for model, slide in (("other.pt", "a"), ("results/models/sam_lora.pt", "b")):
+        start = f"wsipsm segment results/slides/{slide}/tiles.zarr {model} "
+        assert any(start in line for line in commands["segment"])
+
+
 @pytest.mark.parametrize("profile", ["local", "slurm", "generic"])
 def test_profiles_are_read(project: Project, profile: str) -> None:
     path = REPOSITORY / "workflow/profiles" / profile

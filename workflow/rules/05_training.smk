@@ -20,7 +20,7 @@ rule train:
     params:
         products=lambda wildcards, input: options(tiles=input.tiles, pseudomasks=input.pseudomasks),
         annotations=options(annotations=[path or "-" for path in LESSONS]),
-        settings=flags("training"),
+        settings=learning,
         seed=SETTINGS.seed,
     shell:
         "wsipsm train {output.model:q} {params.products} {params.annotations}"

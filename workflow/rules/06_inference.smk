@@ -2,7 +2,8 @@ rule segment:
     """Segment every tile of a slide into cells."""
     input:
         tiles="<results>/slides/{slide}/tiles.zarr",
-        model="<results>/models/{model}.pt",
+        model=adapter,
+        prompts=prompts,
     output:
         tile_cells=directory("<results>/slides/{slide}/{model}/tile_cells"),
     log:
@@ -18,6 +19,7 @@ rule segment:
         gpu=1,
     params:
         settings=flags("inference"),
+        asking=asking,
     shell:
         "wsipsm segment {input.tiles:q} {input.model:q} {output.tile_cells:q} {params.settings}"
-        " --workers {threads} --quarantine > {log:q} 2>&1"
+        " {params.asking} --workers {threads} --quarantine > {log:q} 2>&1"

@@ -35,7 +35,7 @@ pathvars:
 
 wildcard_constraints:
     slide="[^/]+",
-    model="|".join(SETTINGS.models),
+    model="|".join(sorted({*SETTINGS.models, "unet"})),
 
 
 def options(**values):
@@ -65,9 +65,10 @@ def arguments(words):
     return f"@{shlex.quote(str(path))}"
 
 
-def flags(section):
+def flags(section, *, prefix=""):
     """Every setting of one section of the configuration as command-line options."""
-    return options(**dict(getattr(SETTINGS, section)))
+    values = dict(getattr(SETTINGS, section))
+    return options(**{prefix + name: value for name, value in values.items()})
 
 
 def facts(wildcards):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,17 +21,25 @@ from wsipsm.config import Inference
 from wsipsm.inference.measure import measure
 from wsipsm.inference.outlines import outlines
 from wsipsm.io.parquet import TILE_CELL_SCHEMA, intact, part_of, write_cells
-from wsipsm.io.product import Partial, Provenance, making, read_record, write_record
+from wsipsm.io.product import Partial, Provenance, identity, making, read_record, write_record
 from wsipsm.io.tiles import Tiles, open_tiles
-from wsipsm.models.segmenter import Segmented, Segmenter, load_segmenter
+from wsipsm.models.segmenter import Asking, Segmented, Segmenter, load_segmenter
 from wsipsm.models.stain import stain_density
 from wsipsm.types import Region
 
 HALO_MULTIPLE = 16
 
+_Read = tuple[NDArray[np.uint8], list[Region]]
+
 
 def segment(
-    tiles: Path, model: Path, target: Path, *, settings: Inference, workers: int | None = None
+    tiles: Path,
+    model: Path,
+    target: Path,
+    *,
+    settings: Inference,
+    asking: Asking | None = None,
+    workers: int | None = None,
 ) -> None:
     """Write the cells that reach into each tissue tile, one part for each shard of tiles.
 
@@ -46,12 +55,12 @@ def segment(
         The weights are absent or damaged.
     """
     slide = open_tiles(tiles)
-    _, trained = load_segmenter(model, settings=settings, mpp=slide.mpp, device=compute.device())
-    inputs = {"tiles": slide.id, "model": trained["provenance"]["id"]}
-    provenance = Provenance("segment", settings.model_dump(), inputs)
+    load = _Load(model, settings, slide.mpp, asking)
+    _, trained = load()
+    provenance = _provenance(slide, trained, settings, asking)
     with making(target, provenance) as partial:
         partial.path.mkdir(exist_ok=True)
-        write = _WriteShard(slide, model, settings, partial)
+        write = _WriteShard(slide, load, settings, partial)
         shards = [
             shard
             for shard in slide.kept_shards()
@@ -71,12 +80,43 @@ def segment(
         )
 
 
+def _provenance(
+    slide: Tiles, trained: dict[str, Any], settings: Inference, asking: Asking | None
+) -> Provenance:
+    inputs = {"tiles": slide.id, "model": trained["provenance"]["id"]}
+    known = settings.model_dump()
+    if asking and trained["model"] == "sam_lora":
+        known |= {f"prompting_{name}": value for name, value in asking.settings}
+        if asking.source:
+            inputs["prompts"] = identity(asking.source)
+    return Provenance("segment", known, inputs)
+
+
+@dataclass(frozen=True)
+class _Load:
+    """Loads the model; each worker does it for itself."""
+
+    model: Path
+    settings: Inference
+    mpp: float
+    asking: Asking | None
+
+    def __call__(self) -> tuple[Segmenter, dict[str, Any]]:
+        return load_segmenter(
+            self.model,
+            settings=self.settings,
+            mpp=self.mpp,
+            device=compute.device(),
+            asking=self.asking,
+        )
+
+
 @dataclass(frozen=True)
 class _WriteShard:
     """Segments one shard; runs on a worker, which loads the model for itself."""
 
     slide: Tiles
-    model: Path
+    load: _Load
     settings: Inference
     partial: Partial
 
@@ -85,9 +125,7 @@ class _WriteShard:
         return intact(part_of(self.partial.path, shard))
 
     def __call__(self, shard: tuple[int, int]) -> Spent:
-        segmenter, record = load_segmenter(
-            self.model, settings=self.settings, mpp=self.slide.mpp, device=compute.device()
-        )
+        segmenter, record = self.load()
         worker = _Worker(self.slide, segmenter, self.settings, record["classes"])
         cells, spent = worker.shard(shard)
         write_cells(part_of(self.partial.path, shard), cells, {"shard": shard})
@@ -110,16 +148,20 @@ class _Worker:
         """Cells of the tissue tiles of one shard, in the order of the tiles; and their time."""
         kept = self.slide.kept_tiles_of(shard)
         tables = [TILE_CELL_SCHEMA.empty_table()]
-        batches = Batches(self._images, self.segmenter, self.batch, compute.device())
-        for batch, images, found in batches.over(kept):
+        batches = Batches(self._read, self._segment, self.batch, compute.device())
+        for batch, (images, _), found in batches.over(kept):
             tables += [
                 self._table(tile, image, cells)
                 for tile, image, cells in zip(batch, images, found, strict=True)
             ]
         return pa.concat_tables(tables), batches.spent
 
-    def _images(self, tiles: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
-        return np.stack([self.slide.read(self._region(tile)) for tile in tiles])
+    def _read(self, tiles: Sequence[tuple[int, int]]) -> _Read:
+        regions = [self._region(tile) for tile in tiles]
+        return np.stack([self.slide.read(region) for region in regions]), regions
+
+    def _segment(self, read: _Read) -> list[Segmented]:
+        return self.segmenter(*read)
 
     def _region(self, tile: tuple[int, int]) -> Region:
         side = self.slide.grid.tile_px

@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -103,10 +104,12 @@ def decode(
     prompts: Any = sam.get_submodule("prompt_encoder")
     # segment-anything counts points from the centre of a pixel
     asked = (points - 0.5)[:, None], labels[:, None]
-    sparse, dense = prompts(points=asked, boxes=None, masks=None)
+    with torch.autocast(points.device.type, enabled=False):  # eight bits do not tell places
+        sparse, dense = prompts(points=asked, boxes=None, masks=None)
+        places = prompts.get_dense_pe()
     masks, scores = sam.get_submodule("mask_decoder")(
         image_embeddings=embedding[None],
-        image_pe=prompts.get_dense_pe(),
+        image_pe=places,
         sparse_prompt_embeddings=sparse,
         dense_prompt_embeddings=dense,
         multimask_output=False,

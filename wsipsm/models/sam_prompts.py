@@ -110,7 +110,7 @@ class PseudomaskCentres:
     """Centres of the objects of a slide's pseudo masks."""
 
     def __init__(self, pseudomasks: Path) -> None:
-        read_record(pseudomasks)
+        self.classes: list[str] = read_record(pseudomasks)["classes"]
         labels = ngff.open_group(pseudomasks)["labels"]
         assert isinstance(labels, zarr.Group)
         self._arrays: list[Any] = [labels["classes/0"], labels["instances/0"]]
@@ -131,7 +131,11 @@ class PseudomaskCentres:
         where = np.stack(np.divmod(ids - 1, self._arrays[1].shape[1]), axis=1) + 0.5
         points = where - (region.y, region.x)
         inside = ((points >= 0) & (points < (region.height, region.width))).all(axis=1)
-        return points[inside], classes.ravel()[first[inside]].astype(np.uint8)
+        kinds = classes.ravel()[first].astype(np.uint8)
+        if len(self.classes) == 1:
+            kinds[:] = 1  # also of an object that nothing is to learn from
+        inside &= kinds <= len(self.classes)
+        return points[inside], kinds[inside]
 
 
 def centres_of_labels(labels: NDArray[np.int32]) -> NDArray[np.float64]:

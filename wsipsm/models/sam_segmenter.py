@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,17 +14,88 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wsipsm.config import Prompting
+from wsipsm.config import Inference, Prompting
+from wsipsm.errors import SettingsError
 from wsipsm.models.instances import tidy_objects
 from wsipsm.models.sam import CELL, decode, embed
+from wsipsm.models.sam_adapted import SamFacts, merged_sam
 from wsipsm.models.sam_masks import Mask, cut_out, paint, stability, suppress
-from wsipsm.models.sam_prompts import Prompter, Prompts
-from wsipsm.models.segmenter import Segmented
+from wsipsm.models.sam_prompts import (
+    Centres,
+    Grid,
+    Prompter,
+    Prompts,
+    PseudomaskCentres,
+    centres_of_labels,
+)
+from wsipsm.models.segmenter import Asking, Segmented, Segmenter, load_segmenter
 from wsipsm.types import Region
 
 WHITE = 255.0
 MAX_SHARE = 0.1
 """Largest share of its view that a cell may take, as in the paper."""
+
+
+def load_sam_segmenter(
+    path: Path,
+    record: dict[str, Any],
+    *,
+    settings: Inference,
+    mpp: float,
+    device: torch.device,
+    asking: Asking,
+) -> tuple[SamSegmenter, dict[str, Any]]:
+    """The segmenter of an adapter's checkpoint, and its record with the classes of the points.
+
+    Raises
+    ------
+    SettingsError
+        The base or the adapter is absent or does not fit, or nothing says where to ask.
+    """
+    sam, facts = merged_sam(path)
+    prompter, classes = _prompter(asking, facts, settings=settings, mpp=mpp, device=device)
+    segmenter = SamSegmenter(
+        sam.to(device),
+        prompter,
+        asking.settings,
+        input_px=facts.input_px,
+        min_area_px=settings.min_area_um2 / mpp**2,
+    )
+    return segmenter, {**record, "classes": classes or record["classes"]}
+
+
+def _prompter(
+    asking: Asking, facts: SamFacts, *, settings: Inference, mpp: float, device: torch.device
+) -> tuple[Prompter, list[str]]:
+    """Where to ask, and the names of the classes that are known there."""
+    source, points = asking.source, asking.settings.points
+    if points == "grid":
+        return Grid(side=asking.settings.grid), []
+    if source is None:
+        raise SettingsError(
+            f"segment: prompting.points is {points}, but no product says where; name the"
+            f" {'pseudo masks' if points == 'pseudomasks' else 'U-Net'} by --prompts"
+        )
+    view_px = max(1, round(facts.view_um / mpp))
+    if points == "pseudomasks":
+        found = PseudomaskCentres(source)
+        return Centres(found, view_px=view_px), found.classes
+    segmenter, record = load_segmenter(source, settings=settings, mpp=mpp, device=device)
+    return Centres(SegmenterCentres(segmenter), view_px=view_px), record["classes"]
+
+
+@dataclass(frozen=True)
+class SegmenterCentres:
+    """Centres of the cells that another model finds."""
+
+    segmenter: Segmenter
+
+    def __call__(
+        self, images: NDArray[np.uint8], regions: Sequence[Region]
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
+        """Points and classes of the cells of each image."""
+        found = self.segmenter(images, regions)
+        return [(centres_of_labels(cells.labels), cells.classes) for cells in found]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,12 +13,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import remove_small_holes
 
-from wsipsm.config import Inference
+from wsipsm.config import Inference, Prompting
 from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.models.input import to_input
 from wsipsm.models.instances import split_by_height, tidy_objects
 from wsipsm.models.unet import UNet
+from wsipsm.types import Region
 
 SMOOTHING_UM = 0.375
 """Gaussian sigma of the distance map before seeds are sought in it."""
@@ -48,15 +50,43 @@ class Segmented:
 class Segmenter(Protocol):
     """A trained model, ready to segment; one thread uses it at a time."""
 
-    def __call__(self, images: NDArray[np.uint8]) -> list[Segmented]:
-        """Segment uint8 RGB tiles (n, 3, y, x) whose sides are multiples of 32."""
+    def __call__(
+        self, images: NDArray[np.uint8], regions: Sequence[Region] = ()
+    ) -> list[Segmented]:
+        """Segment uint8 RGB tiles (n, 3, y, x) whose sides are multiples of 32.
+
+        `regions` say where on the slide each lies, in working pixels; some models ask for it.
+        """
         ...
 
 
+@dataclass(frozen=True)
+class Asking:
+    """Where a model that has to be asked by points is asked.
+
+    Attributes
+    ----------
+    settings
+        Which points, and which of the answers to keep.
+    source
+        Product that knows the points: the slide's pseudo masks, or a U-Net; None for a grid.
+    """
+
+    settings: Prompting = field(default_factory=Prompting)
+    source: Path | None = None
+
+
 def load_segmenter(
-    path: Path, *, settings: Inference, mpp: float, device: torch.device
+    path: Path,
+    *,
+    settings: Inference,
+    mpp: float,
+    device: torch.device,
+    asking: Asking | None = None,
 ) -> tuple[Segmenter, dict[str, Any]]:
     """The segmenter of a checkpoint, and the checkpoint's record.
+
+    `asking` is for `sam_lora` alone.
 
     Raises
     ------
@@ -64,6 +94,12 @@ def load_segmenter(
         The weights are absent or damaged, or of a model that is not known here.
     """
     state, record = load_checkpoint(path)
+    if record.get("model") == "sam_lora":
+        from wsipsm.models.sam_segmenter import load_sam_segmenter  # it needs an extra
+
+        return load_sam_segmenter(
+            path, record, settings=settings, mpp=mpp, device=device, asking=asking or Asking()
+        )
     if record.get("model") not in MODELS:
         raise SettingsError(f"{path}: not a model that segments; use the product of `wsipsm train`")
     network = MODELS[record["model"]](**record["architecture"])
@@ -100,7 +136,11 @@ class UNetSegmenter:
         settings = self.settings.model_copy(update=found)
         return UNetSegmenter(self.network, settings=settings, mpp=self.mpp)
 
-    def __call__(self, images: NDArray[np.uint8]) -> list[Segmented]:
+    def __call__(
+        self,
+        images: NDArray[np.uint8],
+        regions: Sequence[Region] = (),  # noqa: ARG002
+    ) -> list[Segmented]:
         """Segment uint8 RGB tiles (n, 3, y, x)."""
         chances, distance = self.maps(images)
         return [self.cells(*pair) for pair in zip(chances, distance, strict=True)]

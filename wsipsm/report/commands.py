@@ -16,7 +16,9 @@ def slide_commands(slide: SlideProducts, *, results: Path) -> dict[str, str]:
     """Commands of one slide's products, by their path in its folder."""
     places = {"slide": slide.folder, "models": results / "models"}
     return {
-        path: _command(record, [*_subjects(slide, path, places), slide.folder / path])
+        path: _command(
+            record, [*_subjects(slide, path, places), slide.folder / path], _prompts(record, places)
+        )
         for path, record in slide.records.items()
     }
 
@@ -64,6 +66,16 @@ def slide_report_command(cohort: Cohort, slide: str) -> str:
     models = [f"--models={model}" for model in cohort.models]
     words = ["wsipsm", "report", str(cohort.results), f"{slide}.html", f"--slides={slide}", *models]
     return shlex.join([*words, f"--quarantined={slide}.tsv"])
+
+
+def _prompts(record: Record, places: dict[str, Path]) -> dict[str, Sequence[object]]:
+    """The product that said where to ask for cells, if any did."""
+    sources = {
+        "pseudomasks": places["slide"] / "pseudomasks.zarr",
+        "unet": places["models"] / "unet.pt",
+    }
+    points = record["provenance"]["settings"].get("prompting_points")
+    return {"prompts": [sources[points]]} if points in sources else {}
 
 
 def _truth(slide: str, skipped: dict[str, str]) -> Path:

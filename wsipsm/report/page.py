@@ -169,9 +169,20 @@ def _curves(cohort: Cohort) -> Iterator[Shown]:
         yield Shown(
             name,
             f"Training curve of {name}: loss {story} in {len(losses)} steps",
-            f"Loss {story} in {len(losses):,} steps.",
+            f"Loss {story} in {len(losses):,} steps.{_lessons(record)}",
             training_curve(curve),
         )
+
+
+def _lessons(record: Record) -> str:
+    """The fields that a model learnt from, and why these."""
+    lessons = record.get("lessons", [])
+    said = [
+        f"{lesson['slide']} at row {lesson['region'][0]}, column {lesson['region'][1]}:"
+        f" {lesson['cells']} cells, {lesson['reason']}"
+        for lesson in lessons
+    ]
+    return f" Learnt from {len(said)} fields: {'; '.join(said)}." if said else ""
 
 
 def _evaluated(record: Record) -> Evaluated:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 from numpy.typing import NDArray
 
@@ -32,6 +33,7 @@ class Masked:
         assert isinstance(labels, zarr.Group)
         self._classes: Any = labels["classes/0"]
         self._instances: Any = labels["instances/0"]
+        self._confidence: Any = labels.get("confidence/0")
         drawn = Path(annotations) if annotations != "-" else None
         self.fields = Fields(drawn, self.tiles, self.classes) if drawn else None
 
@@ -40,6 +42,13 @@ class Masked:
         classes = ngff.read_padded(self._classes, region, fill=IGNORE)
         instances = ngff.read_padded(self._instances, region, fill=0)
         return self.lay_over(region, classes, instances)
+
+    def confidence(self, region: Region) -> NDArray[np.float32]:
+        """How sure the pseudo masks are of each pixel's object, float32 (y, x), 0 to 1."""
+        if self._confidence is None:
+            return np.ones((region.height, region.width), np.float32)
+        found = ngff.read_padded(self._confidence, region, fill=0)
+        return (found / np.float32(255)).astype(np.float32)
 
     def lay_over(
         self, region: Region, classes: NDArray[Any], instances: NDArray[Any]

@@ -70,6 +70,18 @@ class Fields:
             "area_px": round(float(self._area[-1])),
         }
 
+    def regions(self) -> list[Region]:
+        """The rectangle around each field, in working pixels."""
+        bounds = shapely.bounds(self.drawn.fields) / self.drawn.scale
+        return [
+            Region(int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
+            for left, top, right, bottom in bounds
+        ]
+
+    def known(self, region: Region) -> NDArray[np.bool_]:
+        """Whether each pixel (y, x) of a region is annotated: in a field, or in a cell of one."""
+        return self.drawn.in_fields(region) | (self.drawn.ids(region) > 0)
+
     def draw(self, rng: np.random.Generator) -> tuple[int, int]:
         """Row and column, in working pixels, of a place drawn evenly from all fields."""
         where = int(np.searchsorted(self._area, rng.uniform(0, self._area[-1])))
@@ -93,7 +105,7 @@ class Fields:
             As given, and where they are annotated (bool).
         """
         ids = self.drawn.ids(region)
-        known = self.drawn.in_fields(region) | (ids > 0)
+        known = self.known(region)
         torn = np.isin(instances, np.unique(instances[known])) & (instances > 0)
         others = np.where(torn, 0, instances)
         own = np.where(ids > 0, ids + others.max(initial=0), 0)

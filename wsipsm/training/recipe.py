@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
-from wsipsm.config import Training
+from wsipsm.config import Section
 from wsipsm.training.cohort import Masked
+
+S = TypeVar("S", bound=Section, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,11 @@ class Learnt:
     facts: dict[str, Any]
 
 
-class Recipe(Protocol):
+class Recipe(Protocol[S]):
     """Trains one kind of model; same input, settings and seed give the same weights."""
 
     def __call__(
-        self, cohort: list[Masked], *, settings: Training, place: Path, seed: int, workers: int
+        self, cohort: list[Masked], *, settings: S, place: Path, seed: int, workers: int
     ) -> Learnt:
         """Train on a cohort; `place` is a private folder from which a killed run continues."""
         ...

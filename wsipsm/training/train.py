@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from wsipsm import compute
-from wsipsm.config import Training
+from wsipsm.config import Sam, Training
 from wsipsm.io.checkpoint import save_checkpoint
 from wsipsm.io.product import Provenance, making
+from wsipsm.models.sam_file import find_base
 from wsipsm.training.cohort import Slide, inputs_of, open_cohort
 from wsipsm.training.recipe import Recipe
+from wsipsm.training.sam import train_sam
 from wsipsm.training.unet import train_unet
 
-RECIPES: dict[str, Recipe] = {"unet": train_unet}
+RECIPES: dict[str, Recipe[Any]] = {"unet": train_unet, "sam_lora": train_sam}
 """How each model is trained, by the name that the configuration uses."""
 
 
@@ -22,7 +25,7 @@ def train(
     target: Path,
     *,
     model: str,
-    settings: Training,
+    settings: Training | Sam,
     seed: int,
     workers: int | None = None,
 ) -> None:
@@ -35,15 +38,24 @@ def train(
         fields, or "-" for none; quarantined slides are left out.
     target
         The checkpoint, such as `unet.pt`.
+    settings
+        The section of that model.
 
     Raises
     ------
     DataError
         No slide is left, slides differ in their classes, annotations cannot be used, or the
         training diverged.
+    SettingsError
+        The base of the model is not there, or another one.
     """
     cohort = open_cohort(slides)
-    known = {**settings.model_dump(), "model": model, "seed": seed}
+    if isinstance(settings, Sam):
+        _, sha256 = find_base(settings.base, sha256=settings.sha256)
+        settings = settings.model_copy(update={"sha256": sha256})
+    prefix = "sam_" if isinstance(settings, Sam) else ""
+    known = {f"{prefix}{name}": value for name, value in settings.model_dump().items()}
+    known |= {"model": model, "seed": seed}
     provenance = Provenance("train", known, inputs_of(cohort))
     with making(target, provenance) as partial:
         learnt = RECIPES[model](
