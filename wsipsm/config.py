@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from wsipsm.errors import SettingsError as SettingsError
 from wsipsm.sections import Section as Section
 from wsipsm.sections import parse as parse
 
