@@ -18,7 +18,7 @@ from wsipsm.errors import SettingsError
 
 
 def test_a_table_of_methods(fields_folder: Path, tmp_path: Path) -> None:
-    methods = ("stain_otsu", "rgb_kmeans", "oriented", "psm_alone", "auto")
+    methods = ("stain_otsu", "rgb_kmeans", "auto")
     words = ["benchmark-method", str(fields_folder), str(tmp_path / "table.json")]
     words += ["--seeds", "1", "--steps", "1", "--workers", "1"]
     done = CliRunner().invoke(cli.main, [*words, *(f"--methods={name}" for name in methods)])
