@@ -38,7 +38,8 @@ def test_mobile_sam_has_the_size_that_its_authors_give() -> None:
     assert theirs["image_encoder.layers.2.downsample.conv2.c.weight"].shape == (320, 1, 3, 3)
     head = 2 * 320 + 320 * 1000 + 1000  # of the classifier that it was made from
     size = 4 * (head + sum(value.numel() for value in theirs.values()))
-    assert abs(size - 40_728_226) < 150_000
+    # what is more in the file is its zip: a header for each weight
+    assert 0 < 40_728_226 - size < 400 * len(theirs)
 
 
 def test_the_answer_is_that_of_the_authors_model(made: torch.nn.Module, tmp_path: Path) -> None:
