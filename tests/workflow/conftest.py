@@ -20,7 +20,7 @@ TINY: dict[str, dict[str, Any]] = {
     "tiling": {"mpp": 0.5, "tile_px": 128, "shard_tiles": 2},
     "pretraining": {"steps": 2, "batch": 2, "tile_px": 64},
     "activation": {"sample_tiles": 4},
-    "training": {"steps": 60, "batch": 4, "tile_px": 64},
+    "training": {"rounds": 1, "steps": 60, "batch": 4, "tile_px": 64, "regions": 16},
     "evaluation": {"resamples": 100},
 }
 """Settings that make a run quick; its cells are poor, its files and jobs are real."""

@@ -110,7 +110,7 @@ def test_two_real_slides_are_done_and_a_broken_one_is_set_aside(
     cohort.configure(
         tiling={"mpp": 0.5, "tile_px": 256, "shard_tiles": 2},
         pretraining={"steps": 10, "batch": 4},
-        training={"steps": 60, "batch": 4, "tile_px": 128},
+        training={"rounds": 1, "steps": 60, "batch": 4, "tile_px": 128, "regions": 16},
     )
     mosaic = test_data / "wsi_mosaic/monuseg_train4"
     cohort.list_slides(
