@@ -178,9 +178,12 @@ class Inference(Section):
         description="least foreground probability; 0: that which the training found to fit",
     )
     seed_height: float = Field(
-        0.05, ge=0, le=1, description="least rise of a peak of the distance map over its saddle"
+        0.05,
+        ge=0,
+        le=1,
+        description="least rise of a peak of depth and distance map over its saddle",
     )
-    seed_distance: float = Field(0.3, ge=0, le=1, description="least height of a peak")
+    seed_distance: float = Field(0.2, ge=0, le=1, description="least height of a peak")
     min_area_um2: float = Field(4, ge=0, description="smallest cell, square microns")
     min_relative_area: float = Field(
         0.3, ge=0, lt=1, description="smallest cell, as a share of the median in training"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,19 @@ from wsipsm.config import Inference, Prompting
 from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.models.input import to_input
-from wsipsm.models.instances import split_by_height, tidy_objects
+from wsipsm.models.instances import distance_to_edge, split_by_height, tidy_objects
 from wsipsm.models.unet import UNet
 from wsipsm.types import Region
 
 SMOOTHING_UM = 0.375
 """Gaussian sigma of the distance map before seeds are sought in it."""
+
+DEPTH_WEIGHT = 0.7
+"""Weight of the depth inside the foreground, in radii of a common cell, beside the distance map: a
+network that learned briefly knows where cells are before it knows where they part."""
+
+RADIUS_UM = 3.0
+"""That radius, where no training says it."""
 
 HOLE_UM2 = 40.0
 """Largest hole of the foreground that is filled."""
@@ -118,8 +126,11 @@ MODELS: dict[str, type[UNet]] = {"unet": UNet}
 class UNetSegmenter:
     """Foreground by threshold, seeds by h-maxima of the distance map, watershed, size rules."""
 
-    def __init__(self, network: UNet, *, settings: Inference, mpp: float) -> None:
+    def __init__(
+        self, network: UNet, *, settings: Inference, mpp: float, radius_um: float = RADIUS_UM
+    ) -> None:
         self.network, self.settings, self.mpp = network, settings, mpp
+        self.radius_um = radius_um
         self.device = next(network.parameters()).device
 
     def adapted(self, *, foreground: float, median_area_um2: float = 0) -> UNetSegmenter:
@@ -134,7 +145,8 @@ class UNetSegmenter:
             ),
         }
         settings = self.settings.model_copy(update=found)
-        return UNetSegmenter(self.network, settings=settings, mpp=self.mpp)
+        radius = math.sqrt(median_area_um2 / math.pi) or self.radius_um
+        return UNetSegmenter(self.network, settings=settings, mpp=self.mpp, radius_um=radius)
 
     def __call__(
         self,
@@ -170,9 +182,11 @@ class UNetSegmenter:
         foreground = 1 - chances[0]
         mask = foreground > settings.foreground
         mask = remove_small_holes(mask, max_size=round(HOLE_UM2 / self.mpp**2))
+        depth = np.minimum(distance_to_edge(mask) * (self.mpp / self.radius_um), 1)
+        height = DEPTH_WEIGHT * depth + (1 - DEPTH_WEIGHT) * distance
         labels = split_by_height(
             mask,
-            ndimage.gaussian_filter(distance, SMOOTHING_UM / self.mpp),
+            ndimage.gaussian_filter(height, SMOOTHING_UM / self.mpp),
             rise=settings.seed_height,
             least=settings.seed_distance,
         )
