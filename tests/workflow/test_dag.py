@@ -101,8 +101,12 @@ def test_memory_and_time_follow_the_size_of_the_slide(project: Project) -> None:
     with (project.folder / "slides/b.tiff").open("wb") as file:
         file.truncate(2 * 10**9)
     said = project.run("--dry-run", "--until", "tile").stdout
-    assert re.findall(r"mem_mb=(\d+)", said) == ["4000", "6000"]
-    assert re.findall(r"runtime=(\d+)", said) == ["120", "360"]
+    jobs = re.findall(r"wildcards: slide=(\w)\n.*?resources: ([^\n]*)", said, re.S)
+    asked = {
+        slide: [re.search(rf"{name}=(\d+)", resources)[1] for name in ("mem_mb", "runtime")]
+        for slide, resources in jobs
+    }
+    assert asked == {"a": ["4000", "120"], "b": ["6000", "360"]}
 
 
 @pytest.mark.slow
