@@ -78,10 +78,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a marked test, with its reason, where it cannot run."""
+    """Skip a marked test, with its reason, where it cannot run; begin the others with one seed."""
+    import torch
+
     for marker, reason in NEEDS.items():
         if item.get_closest_marker(marker) and (why := reason()):
             pytest.skip(why)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

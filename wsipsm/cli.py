@@ -10,6 +10,7 @@ import click
 
 import wsipsm
 from wsipsm import compute, config
+from wsipsm.benchmark.commands import benchmark_method, benchmark_quality
 from wsipsm.errors import SettingsError
 from wsipsm.options import (
     EXISTING,
@@ -22,7 +23,7 @@ from wsipsm.options import (
     target,
     workers,
 )
-from wsipsm.site.commands import doctor, init, resume, status, view
+from wsipsm.site.commands import doctor, init, resume, status, summary, view
 
 
 @click.group(
@@ -50,7 +51,7 @@ def main(context: click.Context, *, quiet: bool) -> None:
         compute.be_quiet()
 
 
-for command in (init, doctor, status, resume, view):
+for command in (init, doctor, status, resume, summary, view):
     main.add_command(command)
 
 
@@ -268,77 +269,6 @@ def evaluate_tiling(tiles: Path, model: Path, target: Path, **options: Any) -> N
 
 
 @main.command()
-@click.argument("folders", nargs=-1, type=TARGET, required=True)
-@target
-@click.option("--work", type=TARGET, help="Folder of the products. [default: TARGET.work]")
-@click.option("--methods", multiple=True, help="Methods to compare. [default: all]")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
-@click.option("--steps", type=click.IntRange(0), help="Of our networks. [default: the setting]")
-@click.option(
-    "--paper-steps",
-    type=click.IntRange(0),
-    default=40,
-    show_default=True,
-    help="Of the paper's activation network; the paper: 3000.",
-)
-@click.option(
-    "--unet-steps",
-    type=click.IntRange(1),
-    default=40,
-    show_default=True,
-    help="Of each of the paper's U-Nets; the paper: 750.",
-)
-@click.option(
-    "--unet-rate",
-    type=float,
-    default=1e-3,
-    show_default=True,
-    help="Learning rate of the paper's U-Nets; the paper: 0.0001.",
-)
-@click.option(
-    "--paper-tile-px",
-    "tile_px",
-    type=click.IntRange(64),
-    default=256,
-    show_default=True,
-    help="Side of the tiles that the paper's networks learn from; the paper: 512.",
-)
-@click.option("--mpp", default=0.25, show_default=True, help="Microns per pixel of the fields.")
-@click.option("--stain", type=click.Choice(["he", "ihc"]), default="he", show_default=True)
-@workers
-def benchmark_method(folders: tuple[Path, ...], target: Path, **options: Any) -> None:
-    """Compare pseudo masks of the fields in FOLDERS with plain methods, into TARGET (JSON)."""
-    from wsipsm.benchmark.method import benchmark_method as compare
-    from wsipsm.benchmark.methods import METHODS, Budget
-
-    names = ("steps", "paper_steps", "unet_steps", "unet_rate", "tile_px")
-    budget = Budget(**{name: options.pop(name) for name in names})
-    work = options.pop("work") or target.with_name(target.name + ".work")
-    methods = options.pop("methods") or tuple(METHODS)
-    click.echo(compare(folders, target, work=work, methods=methods, budget=budget, **options))
-
-
-@main.command()
-@click.argument("folders", nargs=-1, type=TARGET, required=True)
-@target
-@click.option("--elsewhere", type=TARGET, multiple=True, help="Folders that are only scored.")
-@click.option("--work", type=TARGET, help="Folder of the products. [default: TARGET.work]")
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
-@click.option("--ablate", is_flag=True, help="Score each number of rounds, and truth's threshold.")
-@click.option("--mpp", default=0.25, show_default=True, help="Microns per pixel of the fields.")
-@settings(config.Training)
-@workers
-def benchmark_quality(
-    folders: tuple[Path, ...], target: Path, *, settings: config.Training, **options: Any
-) -> None:
-    """Train on the fields in FOLDERS without labels; score them into TARGET (JSON)."""
-    from wsipsm.benchmark.quality import benchmark_quality as measure
-
-    work = options.pop("work") or target.with_name(target.name + ".work")
-    click.echo(measure(folders, target, work=work, training=settings, **options))
-
-
-@main.command()
 @click.argument("results", type=EXISTING)
 @target
 @click.option("--slides", multiple=True, required=True, help="Names of the slides, in order.")
@@ -353,23 +283,6 @@ def report(results: Path, target: Path, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("results", type=EXISTING)
-@click.option("--slides", multiple=True, required=True, help="Names of the slides, in order.")
-@click.option("--models", multiple=True, required=True, help="Names of the models, in order.")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def summary(results: Path, *, as_json: bool, **names: tuple[str, ...]) -> None:
-    """Say in a few lines what the finished run in RESULTS came to."""
-    from wsipsm.report.summary import facts
-    from wsipsm.report.summary import summary as lines_of
-
-    if as_json:
-        click.echo(json.dumps(facts(results, **names), indent=1))
-        return
-    for line in lines_of(results, **names):
-        click.echo(line)
-
-
-@main.command()
 @click.argument("target", type=click.Choice(["schema", "table"]))
 def settings_of(target: str) -> None:
     """Print the schema (JSON) or the table (Markdown) of all settings."""
@@ -379,6 +292,9 @@ def settings_of(target: str) -> None:
     schema = json.dumps(Config.model_json_schema(), indent=1)
     click.echo(schema if target == "schema" else settings_table(Config))
 
+
+for command in (benchmark_method, benchmark_quality):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

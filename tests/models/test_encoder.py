@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import timm
 import torch
 
 from wsipsm.errors import SettingsError
@@ -122,20 +121,6 @@ def test_maps_do_not_depend_on_the_batch() -> None:
         own = [weight[[number]] for weight in weights]
         alone = activation_maps(network, images[[number]], weights=own)
         assert torch.equal(alone, together[[number]])
-
-
-@pytest.mark.parametrize("backbone", ["resnet18", "res2net50_26w_4s"])
-def test_the_features_start_another_network(backbone: str) -> None:
-    network = encoder(backbone)
-    other = timm.create_model(backbone, features_only=True)
-    other.load_state_dict(network.features_state())
-    images = torch.randn(1, 3, 64, 64)
-    taken = network.tapped(images, ("layer1", "layer2"))
-    with torch.no_grad():
-        features = other.eval()(images)
-    blocks = len(network.backbone.layer1)
-    torch.testing.assert_close(features[1], taken[blocks - 1].detach(), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(features[2], taken[-1].detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_an_unknown_stage_is_refused() -> None:

@@ -145,7 +145,7 @@ def test_embeddings_of_a_frozen_encoder_are_kept(products, base: Path) -> None:
         again = loss(network, *chunk)
         again.backward()
         optimizer.step()
-    assert again < 0.8 * first
+    assert again < 0.95 * first
 
 
 def trained(products, target: Path, given: Sam, *, workers: int = 2) -> Path:

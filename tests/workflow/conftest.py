@@ -68,12 +68,20 @@ class Project:
 
     def run(self, *words: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
         """Run the workflow to its end, whatever its exit code; stdout holds all that it says."""
+        return self.end(self.command(*words, cores=cores))
+
+    def end(
+        self, words: list[str], *, timeout: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program here to its end, whatever its exit code; stdout holds all that it says."""
         return subprocess.run(
-            self.command(*words, cores=cores),
+            words,
+            cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            timeout=timeout,
             check=False,
         )
 

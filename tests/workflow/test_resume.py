@@ -21,15 +21,7 @@ TILES = "results/slides/phantom_1/tiles.zarr"
 
 def resume(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
     start = [sys.executable, "-m", "wsipsm.cli", "resume", "--snakefile"]
-    return subprocess.run(
-        [*start, str(REPOSITORY / "Snakefile"), "--cores", "2", *words],
-        cwd=project.folder,
-        env=project.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    return project.end([*start, str(REPOSITORY / "Snakefile"), "--cores", "2", *words])
 
 
 def test_jobs_that_outlive_a_killed_run_are_ended_before_it_goes_on(

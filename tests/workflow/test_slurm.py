@@ -71,15 +71,7 @@ def words_for(*words: str, profile: str = "slurm") -> list[str]:
 
 def run(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the workflow on the cluster to its end."""
-    return subprocess.run(
-        command(project, *words),
-        env=project.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
+    return project.end(command(project, *words), timeout=LIMIT_SECONDS)
 
 
 def command(project: Project, *words: str) -> list[str]:
@@ -159,16 +151,7 @@ def test_a_killed_coordinator_is_resumed_without_a_second_writer(victim: Project
     assert len(left) == 2, "SLURM's jobs outlive the coordinator"
     words = words_for("--snakefile", str(REPOSITORY / "Snakefile"), *TILES)
     resume = [sys.executable, "-m", "wsipsm.cli", "resume", *words]
-    done = subprocess.run(
-        resume,
-        cwd=victim.folder,
-        env=victim.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
+    done = victim.end(resume, timeout=LIMIT_SECONDS)
     assert done.returncode == 0, done.stdout
     assert "ending job" in done.stdout
     jobs = {job["JobId"]: job for job in records("rule_tile")}
@@ -182,15 +165,8 @@ def test_a_killed_coordinator_is_resumed_without_a_second_writer(victim: Project
 def test_an_interrupted_run_cancels_its_jobs(victim: Project) -> None:
     with start(victim, *TILES) as interrupted:
         until(lambda: site.jobs_of(victim.folder), interrupted, what="a job was sent")
-        refused = subprocess.run(
-            [sys.executable, "-m", "wsipsm.cli", "resume"],
-            cwd=victim.folder,
-            env=victim.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "its workflow is running (process" in refused.stderr
+        refused = victim.end([sys.executable, "-m", "wsipsm.cli", "resume"])
+        assert "its workflow is running (process" in refused.stdout
         interrupted.send_signal(signal.SIGINT)
         interrupted.wait(LIMIT_SECONDS)
     assert interrupted.returncode != 0
@@ -216,7 +192,7 @@ def test_a_job_that_slurm_puts_back_goes_on_and_the_run_waits(victim: Project) -
 
 def test_another_scheduler_is_three_scripts(victim: Project) -> None:
     generic = PROFILES / "generic"
-    done = subprocess.run(
+    done = victim.end(
         [
             *[sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")],
             *[*SMALL, "--directory", str(victim.folder), "--workflow-profile", str(generic)],
@@ -226,12 +202,7 @@ def test_another_scheduler_is_three_scripts(victim: Project) -> None:
             " {resources.runtime} {resources.gpu} {resources.queue}",
             TILES[0],
         ],
-        env=victim.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
         timeout=LIMIT_SECONDS,
-        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert (victim.folder / TILES[0]).is_dir()

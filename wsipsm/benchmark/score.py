@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from wsipsm.benchmark.fields import Field
 from wsipsm.errors import QuarantinedError
 from wsipsm.evaluation import intervals
-from wsipsm.evaluation.contingency import of_labels
-from wsipsm.evaluation.metrics import METRICS, contributions, ratios
+from wsipsm.evaluation.metrics import METRICS, score_labels
 from wsipsm.evaluation.truth import LabelTruth
 from wsipsm.io import ngff
 from wsipsm.io.parquet import polygons_of, read_cells
@@ -79,8 +78,7 @@ def score_field(
     radius_um: float = RADIUS_UM,
 ) -> NDArray[np.float64]:
     """`METRICS` of one label image (y, x) against another, both with 0 as background."""
-    parts = contributions(of_labels(truth, found), iou=IOU, radius_px=radius_um / mpp)
-    return ratios(parts.sum(axis=0))
+    return np.array(list(score_labels(truth, found, iou=IOU, radius_px=radius_um / mpp).values()))
 
 
 def estimate(

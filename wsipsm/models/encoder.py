@@ -70,16 +70,6 @@ class Encoder(nn.Module):
         outputs: Tensor = self.backbone.forward_head(features)
         return outputs[:, 0] if outputs.shape[1] == 1 else outputs.square().sum(1) / 2
 
-    def features_state(self) -> dict[str, Tensor]:
-        """The weights of the stages, to start another network of the same backbone from.
-
-        `timm.create_model(backbone, features_only=True)` takes them by `load_state_dict`: all
-        but the head. They expect what `to_input` makes.
-        """
-        head = self.backbone.default_cfg["classifier"]
-        state: dict[str, Tensor] = self.backbone.state_dict()
-        return {name: value for name, value in state.items() if not name.startswith(f"{head}.")}
-
 
 def _create(backbone: str, outputs: int) -> nn.Module:
     try:

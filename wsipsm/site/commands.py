@@ -8,17 +8,16 @@ from pathlib import Path
 import click
 
 from wsipsm.config import Stain
+from wsipsm.options import EXISTING, TARGET
 
-_EXISTING = click.Path(exists=True, path_type=Path)
-_TARGET = click.Path(path_type=Path)
 CONFIGFILE = Path("config/config.yaml")
 
 
 @click.command()
-@click.option("--configfile", type=_TARGET, default=CONFIGFILE, show_default=True)
+@click.option("--configfile", type=TARGET, default=CONFIGFILE, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="All that is known, as JSON.")
 @click.option("--all", "every", is_flag=True, help="Show the slides that are done, too.")
-@click.option("--quarantined", type=_TARGET, help="Table of the slides set aside, to write.")
+@click.option("--quarantined", type=TARGET, help="Table of the slides set aside, to write.")
 def status(configfile: Path, as_json: bool, every: bool, quarantined: Path | None) -> None:
     """Say how far the cohort is: done, running, queued, failed and where, set aside and why."""
     from wsipsm.site import status as site
@@ -35,8 +34,8 @@ def status(configfile: Path, as_json: bool, every: bool, quarantined: Path | Non
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--wait", is_flag=True, help="Let jobs that still run end, rather than end them.")
-@click.option("--configfile", type=_TARGET, default=CONFIGFILE, show_default=True)
-@click.option("--directory", type=_EXISTING, default=".", help="Working folder of the workflow.")
+@click.option("--configfile", type=TARGET, default=CONFIGFILE, show_default=True)
+@click.option("--directory", type=EXISTING, default=".", help="Working folder of the workflow.")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def resume(wait: bool, configfile: Path, directory: Path, words: tuple[str, ...]) -> None:
     """Go on with a run that was killed: end its jobs, unlock, and run snakemake with WORDS.
@@ -54,8 +53,8 @@ def resume(wait: bool, configfile: Path, directory: Path, words: tuple[str, ...]
 
 
 @click.command()
-@click.option("--profile", type=_EXISTING, help="[default: workflow/profiles/slurm]")
-@click.option("--results", type=_TARGET, default="results", show_default=True)
+@click.option("--profile", type=EXISTING, help="[default: workflow/profiles/slurm]")
+@click.option("--results", type=TARGET, default="results", show_default=True)
 @click.option("--nodes", is_flag=True, help="Send a job of seconds to each partition, and ask it.")
 def doctor(profile: Path | None, results: Path, nodes: bool) -> None:
     """Check a machine or cluster before a run, and say what to change."""
@@ -69,8 +68,8 @@ def doctor(profile: Path | None, results: Path, nodes: bool) -> None:
 
 
 @click.command()
-@click.argument("folder", type=_TARGET)
-@click.argument("slides", nargs=-1, type=_TARGET)
+@click.argument("folder", type=TARGET)
+@click.argument("slides", nargs=-1, type=TARGET)
 @click.option("--stain", type=click.Choice(["he", "ihc"]), default="he", show_default=True)
 def init(folder: Path, slides: tuple[Path, ...], stain: Stain) -> None:
     """Lay out a project in FOLDER, with a row in its slide sheet for each of SLIDES."""
@@ -87,8 +86,8 @@ def init(folder: Path, slides: tuple[Path, ...], stain: Stain) -> None:
 
 
 @click.command()
-@click.argument("cells", type=_EXISTING)
-@click.option("--slide", type=_EXISTING, help="The slide file. [default: where it was]")
+@click.argument("cells", type=EXISTING)
+@click.option("--slide", type=EXISTING, help="The slide file. [default: where it was]")
 @click.option("--port", type=click.IntRange(1, 65534), default=5006, show_default=True)
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
 @click.option("--colours", multiple=True, help="Colours of the classes, such as #009e73.")
@@ -100,3 +99,20 @@ def view(
 
     seen = viewer.find(cells, slide=slide)
     viewer.view(seen, port=port, browser=browser, colours=colours)
+
+
+@click.command()
+@click.argument("results", type=EXISTING)
+@click.option("--slides", multiple=True, required=True, help="Names of the slides, in order.")
+@click.option("--models", multiple=True, required=True, help="Names of the models, in order.")
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def summary(results: Path, *, as_json: bool, **names: tuple[str, ...]) -> None:
+    """Say in a few lines what the finished run in RESULTS came to."""
+    from wsipsm.report.summary import facts
+    from wsipsm.report.summary import summary as lines_of
+
+    if as_json:
+        click.echo(json.dumps(facts(results, **names), indent=1))
+        return
+    for line in lines_of(results, **names):
+        click.echo(line)

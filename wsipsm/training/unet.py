@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from wsipsm import compute
 from wsipsm.config import Inference, Training
@@ -171,5 +170,6 @@ def _each(
     """Do the work on every region; threads share them, and each is worked off on its own."""
     with ThreadPoolExecutor(workers) as workshop:
         done = workshop.map(work, places)
-        for _ in tqdm(done, desc=label, total=len(places), disable=None):
-            pass
+        with compute.progress(label, total=len(places), unit="regions") as shown:
+            for _ in done:
+                shown.update(1)
