@@ -75,7 +75,8 @@ def device() -> torch.device:
     import torch
 
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # what `use_deterministic_algorithms` does, but that this loads no compiler, which takes seconds
+    torch.set_deterministic_debug_mode("warn")
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -140,7 +140,8 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.learning.values(), lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
-        self.average = {name: value.detach().clone() for name, value in self.learning.items()}
+        averaged = self.learning.items() if plan.averaging else ()
+        self.average = {name: value.detach().clone() for name, value in averaged}
         self.curve: list[dict[str, float]] = []
 
     def begin(
@@ -158,7 +159,7 @@ class _Run:
     def end(self, step: int, work: list[Future[float]]) -> float:
         """Gather what the replicas have learnt, and take the step; returns the loss."""
         losses = [future.result() for future in work]
-        self._gather(len(work))
+        self._gather(self.replicas[: len(work)])
         nn.utils.clip_grad_norm_(self.learning.values(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(step)
@@ -180,13 +181,14 @@ class _Run:
             loss.backward()  # type: ignore[no-untyped-call]
             return float(loss.detach())
 
-    def _gather(self, parts: int) -> None:
+    def _gather(self, used: list[nn.Module]) -> None:
         """Sum gradients and average running statistics, in the order of the chunks."""
-        used = self.replicas[:parts]
         shared = zip(self.model.parameters(), *(r.parameters() for r in used), strict=True)
         for master, *copies in shared:
             gradients = [copied.grad for copied in copies if copied.grad is not None]
-            master.grad = torch.stack(gradients).sum(0) if gradients else None
+            master.grad = gradients[0] if gradients else None
+            for gradient in gradients[1:]:
+                gradients[0] += gradient  # in place: memory is what this takes
         buffers = zip(self.model.buffers(), *(r.buffers() for r in used), strict=True)
         for master, *copies in buffers:
             mean = torch.stack([copied.double() for copied in copies]).mean(0)
@@ -197,8 +199,8 @@ class _Run:
 
     def _average(self, step: int) -> None:
         decay = min(self.plan.averaging, (1 + step) / (10 + step))
-        for name, value in self.learning.items():
-            self.average[name].lerp_(value.detach(), 1 - decay)
+        for name, average in self.average.items():
+            average.lerp_(self.learning[name].detach(), 1 - decay)
 
     def save(self, snapshot: Path) -> None:
         frozen = {name for name, v in self.model.named_parameters() if not v.requires_grad}
