@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wsipsm.models.segmenter import Segmented
-from wsipsm.training.relabel import contrasts, relabel, solidities
+from wsipsm.training.relabel import relabel, solidities
 from wsipsm.training.targets import IGNORE
 
 SIDE, RADIUS = 96, 10
@@ -63,11 +63,3 @@ def test_disks_are_solid_and_halves_of_rings_are_not() -> None:
     whole, half = solidities(labels.astype(np.int32))
     assert whole > 0.9
     assert half < 0.6
-
-
-def test_contrast_is_to_the_ring_and_blind_to_neighbours() -> None:
-    labels = np.where(disk((30, 30), 10), 1, 0) + np.where(disk((30, 52), 10), 2, 0)
-    density = np.where(labels == 2, 3.0, np.where(labels == 1, 1.0, 0.0)).astype(np.float32)
-    first, second = contrasts(labels.astype(np.int32), density, ring_px=5)
-    assert second == pytest.approx(3 * first)
-    assert first == pytest.approx(1 / density.std())

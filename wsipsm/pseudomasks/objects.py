@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import disk, remove_small_holes
+from skimage.morphology import remove_small_holes
 
 from wsipsm.config import Pseudomasks
+from wsipsm.models.contrast import contrasts
 from wsipsm.models.instances import split_by_distance, tidy_objects
 from wsipsm.pseudomasks.features import FAR
 
@@ -19,7 +19,7 @@ FULL_CONTRAST = 1.0
 """Standard deviations between an object and its ring that are contrast enough."""
 
 ROUND, RAGGED = 0.95, 0.7
-"""Solidity of an object that is a nucleus by its shape, and of one that is not."""
+"""Ellipticity of an object that is a nucleus by its shape, and of one that is not."""
 
 SIZE_SPREAD = np.log(3.0)
 
@@ -35,7 +35,7 @@ class Evidence:
     contrast
         Density above the ring around it, in local standard deviations, 1 from `FULL_CONTRAST`.
     shape
-        Solidity: area over that of the ellipse of the same second moments.
+        Ellipticity: area over that of the ellipse of the same second moments.
     size
         Nearness to the slide's median area, a Gaussian of the logarithm.
     """
@@ -97,11 +97,12 @@ def weigh(
     ids = objects[rows, cols]
     area = np.bincount(ids, minlength=count + 1)[1:].astype(np.float64)
     away = np.abs(np.log(np.maximum(area, 1) * mpp**2 / max(median_area_um2, 1e-6)))
-    solid = _solidity(rows, cols, ids, area)
+    elliptic = _ellipticity(rows, cols, ids, area)
+    contrast = contrasts(objects, features[FAR], ring_px=RING_UM / mpp, alone=0)
     return Evidence(
         agreement=np.bincount(ids, other[rows, cols], count + 1)[1:] / np.maximum(area, 1),
-        contrast=np.clip(_contrast(objects, features[FAR], mpp=mpp) / FULL_CONTRAST, 0, 1),
-        shape=np.clip((solid - RAGGED) / (ROUND - RAGGED), 0, 1),
+        contrast=np.clip(contrast / FULL_CONTRAST, 0, 1),
+        shape=np.clip((elliptic - RAGGED) / (ROUND - RAGGED), 0, 1),
         size=np.exp(-0.5 * (away / SIZE_SPREAD) ** 2),
     )
 
@@ -118,23 +119,7 @@ def means_of(objects: NDArray[np.int32], values: NDArray[np.float32]) -> NDArray
     return np.asarray((sums / np.maximum(area, 1))[1:])
 
 
-def _contrast(
-    objects: NDArray[np.int32], rise: NDArray[np.float32], *, mpp: float
-) -> NDArray[np.float64]:
-    """Mean rise of each object over that of its ring; of one without a ring, over 0."""
-    reach = disk(max(1, round(RING_UM / mpp)))
-    ring = cv2.dilate(objects.astype(np.float32), reach).astype(np.int32)
-    ring[objects > 0] = 0
-    count = int(objects.max(initial=0))
-    inside, around = (
-        np.bincount(where.ravel(), rise.ravel(), count + 1)[1:]
-        / np.maximum(np.bincount(where.ravel(), minlength=count + 1)[1:], 1)
-        for where in (objects, ring)
-    )
-    return np.asarray(inside - around)
-
-
-def _solidity(
+def _ellipticity(
     rows: NDArray[np.int64],
     cols: NDArray[np.int64],
     ids: NDArray[np.int32],

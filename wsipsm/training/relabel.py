@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from wsipsm.models.contrast import contrasts
 from wsipsm.models.segmenter import Segmented
 from wsipsm.training.targets import IGNORE, with_rims
 
@@ -47,7 +48,9 @@ def relabel(
     unsure = np.where(foreground > UNSURE * threshold, IGNORE, 0).astype(np.uint8)
     if not len(found.scores):
         return unsure, np.zeros_like(found.labels)
-    contrast = contrasts(found.labels, density, ring_px=RING_UM / mpp)
+    plain = float(density.mean(where=found.labels == 0)) if (found.labels == 0).any() else 0.0
+    contrast = contrasts(found.labels, density, ring_px=RING_UM / mpp, alone=plain)
+    contrast /= max(float(density.std()), 1e-6)
     trusted = (
         (found.scores > threshold + SURE * (1 - threshold))
         & (solidities(found.labels) > LEAST_SOLIDITY)
@@ -70,22 +73,3 @@ def solidities(labels: NDArray[np.int32]) -> NDArray[np.float64]:
         filled = cv2.fillConvexPoly(np.zeros_like(piece), hull, 1)
         found.append(piece.sum() / filled.sum())
     return np.array(found, np.float64)
-
-
-def contrasts(
-    labels: NDArray[np.int32], density: NDArray[np.float32], *, ring_px: float
-) -> NDArray[np.float64]:
-    """Mean density of each object 1 ... n above that of the ring around it, float64 (n,).
-
-    In standard deviations of all of `density`; the ring holds no other object, and where nothing
-    is left of it the contrast is that to all that is no object.
-    """
-    ids = np.arange(1, int(labels.max(initial=0)) + 1)
-    away, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-    ring = np.where((away > 0) & (away <= ring_px), labels[tuple(nearest)], 0)
-    inside = ndimage.mean(density, labels, ids)
-    plain = density[labels == 0].mean() if (labels == 0).any() else density.mean()
-    counts = np.bincount(ring.ravel(), minlength=len(ids) + 1)[1:]
-    sums = np.bincount(ring.ravel(), density.ravel(), len(ids) + 1)[1:]
-    around = np.where(counts > 0, sums / np.maximum(counts, 1), plain)
-    return np.asarray((inside - around) / max(float(density.std()), 1e-6))
