@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from wsipsm.batches import Batches, say_busy
+from wsipsm.batches import Batches
 from wsipsm.errors import WsipsmError
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -72,9 +72,3 @@ def test_an_error_of_reading_is_raised() -> None:
     for device in (CPU, META):
         with pytest.raises(ZeroDivisionError):
             list(Batches(read, list, 1, device).over([0, 1, 2, 3]))
-
-
-def test_the_log_says_how_busy_the_workers_were(capsys: pytest.CaptureFixture[str]) -> None:
-    say_busy("segment", [(3.0, 0.5), (3.0, 1.5)])
-    assert capsys.readouterr().err == "segment: computed 6.0 s, waited 2.0 s: busy 75 %\n"
-    say_busy("segment", [])

@@ -154,4 +154,11 @@ def test_quiet_shows_no_progress(
     monkeypatch.setenv(compute.QUIET, "")  # so that it is as before after the test
     compute.be_quiet()
     assert compute.run_each(square, [3], workers=1, label="square") == [9]
+    compute.say_busy("segment", [(3.0, 0.5)])
     assert capsys.readouterr().err == ""
+
+
+def test_the_log_says_how_busy_the_workers_were(capsys: pytest.CaptureFixture[str]) -> None:
+    compute.say_busy("segment", [(3.0, 0.5), (3.0, 1.5)])
+    assert capsys.readouterr().err == "segment: computed 6.0 s, waited 2.0 s: busy 75 %\n"
+    compute.say_busy("segment", [])

@@ -9,7 +9,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 import yaml
 from click.testing import CliRunner
 
@@ -38,6 +40,21 @@ def test_a_row_for_each_slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [row.slide for row in rows] == ["my_slide_1", "my_slide_1_2", "slide", "quo_te", "rf"]
     assert all(Path(row.path).is_file() for row in rows)
     assert rows[0].path == "my slide (1).svs"
+
+
+@pytest.mark.parametrize(("mpp", "chosen"), [(0.23, 0.25), (0.46, 0.5), (0.9, 1.0)])
+def test_resolution_is_that_of_the_scan(tmp_path: Path, mpp: float, chosen: float) -> None:
+    page = np.zeros((64, 64, 3), np.uint8)
+    per_cm = (1e4 / mpp, 1e4 / mpp)
+    path, other = tmp_path / "a.tiff", tmp_path / "b.tiff"
+    tifffile.imwrite(path, page, tile=(32, 32), resolution=per_cm, resolutionunit="CENTIMETER")
+    tifffile.imwrite(other, page, tile=(32, 32))
+    done = CliRunner().invoke(cli.main, ["init", str(tmp_path / "new"), str(path), str(other)])
+    assert done.exit_code == 0
+    assert "not usable yet" in done.stderr
+    assert "b.tiff: no mpp in the file; set the mpp column" in done.stderr
+    config = yaml.safe_load((tmp_path / "new/config/config.yaml").read_text())
+    assert config["tiling"]["mpp"] == chosen
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

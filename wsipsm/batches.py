@@ -31,16 +31,6 @@ Spent = tuple[float, float]
 """Seconds in which a shard's batches were computed, and waited for."""
 
 
-def say_busy(label: str, spent: Sequence[Spent]) -> None:
-    """Print to the log which share of their time the workers of a stage computed."""
-    busy, waited = (sum(part) for part in zip(*spent, strict=True)) if spent else (0.0, 0.0)
-    share = 100 * busy / max(busy + waited, 1e-9)
-    print(
-        f"{label}: computed {busy:.1f} s, waited {waited:.1f} s: busy {share:.0f} %",
-        file=sys.stderr,
-    )
-
-
 @dataclass
 class Batches(Generic[Item, Read, Made]):
     """Items of one worker, read by `read` and worked off by `run` in batches.

@@ -198,6 +198,21 @@ def progress(label: str, *, total: float, unit: str, over: range | None = None) 
     )
 
 
+def say_busy(label: str, spent: Sequence[tuple[float, float]]) -> None:
+    """Print which share of their time the workers of a stage computed; nothing if quiet.
+
+    `spent` holds the seconds that each shard's batches were computed and waited for.
+    """
+    if QUIET in os.environ:
+        return
+    busy, waited = (sum(part) for part in zip(*spent, strict=True)) if spent else (0.0, 0.0)
+    share = 100 * busy / max(busy + waited, 1e-9)
+    print(
+        f"{label}: computed {busy:.1f} s, waited {waited:.1f} s: busy {share:.0f} %",
+        file=sys.stderr,
+    )
+
+
 class _Lines(io.TextIOBase):
     """Standard error as a log: what a progress bar writes over is a new line each time."""
 

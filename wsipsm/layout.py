@@ -49,7 +49,13 @@ def snakefile() -> str:
     return str(_tree() / "Snakefile")
 
 
-def lay_out(folder: Path, slides: Sequence[Path] = (), *, stain: Stain = "he") -> list[Path]:
+def lay_out(
+    folder: Path,
+    slides: Sequence[Path] = (),
+    *,
+    stain: Stain = "he",
+    mpp: float | None = None,
+) -> list[Path]:
     """Write what a new project needs: configuration, slide sheet, profiles and a Snakefile.
 
     The Snakefile includes that of the installed package, so that a newer package brings newer
@@ -63,6 +69,8 @@ def lay_out(folder: Path, slides: Sequence[Path] = (), *, stain: Stain = "he") -
         Files that get a row in the slide sheet each; without them it has its first line only.
     stain
         Of all of them.
+    mpp
+        Working resolution for the configuration, microns per pixel; None: as it is shipped.
 
     Returns
     -------
@@ -80,6 +88,8 @@ def lay_out(folder: Path, slides: Sequence[Path] = (), *, stain: Stain = "he") -
         if (folder / name).exists():
             raise SettingsError(f"{folder / name}: is there already; name another folder")
     rows = _rows(folder, slides, stain)
+    if mpp is not None:
+        texts[_CONFIG] = re.sub(r"^( +mpp:) \S+", rf"\1 {mpp:g}", texts[_CONFIG], flags=re.M)
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

@@ -34,11 +34,11 @@ def states(run: Run, slide: str) -> list[str]:
     return [step.state for step in status_of(run).slides[slide]]
 
 
-def log(run: Run, name: str) -> Path:
+def log(run: Run, name: str, said: str = "it went wrong\n") -> Path:
     """Write the log of a job."""
     path = run.results / "logs" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("it went wrong\n")
+    path.write_text(said)
     return path
 
 
@@ -61,6 +61,15 @@ def test_done_running_failed_and_waiting_are_told_apart(run: Run) -> None:
     lines = table_of(status_of(run))
     assert f"failed: a: pseudomask: {failed}" in lines
     assert lines[-1] == "2 slides: 1 waiting, 1 failed"
+
+
+def test_a_job_that_runs_says_how_far_it_is(run: Run) -> None:
+    folder = run.results / "slides/a"
+    with making(folder / PRODUCTS[0], MADE) as partial:
+        partial.path.mkdir()
+        log(run, "tiling/a.log", "tile: 40 %, 2/5\ntile: 80 %, 4/5 shards, 00:07 left\n")
+        (line,) = [line for line in table_of(status_of(run)) if line.startswith("running: a: tile")]
+    assert line.endswith(f"process {os.getpid()}: tile: 80 %, 4/5 shards, 00:07 left")
 
 
 def test_a_product_taken_away_to_be_made_again_has_not_failed(run: Run) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from wsipsm import compute
 from wsipsm.activation.orientation import Orientation, align, orient
 from wsipsm.activation.sample import sample_regions
-from wsipsm.batches import Batches, Spent, say_busy
+from wsipsm.batches import Batches, Spent
 from wsipsm.config import Activation
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, making, write_record
@@ -74,7 +74,8 @@ def activate(
             for shard in slide.kept_shards()
             if not partial.done(*shard, intact=functools.partial(write.intact, shard))
         ]
-        say_busy("activate", compute.run_each(write, shards, workers=workers, label="activate"))
+        spent = compute.run_each(write, shards, workers=workers, label="activate")
+        compute.say_busy("activate", spent)
         write_record(
             partial.path, provenance, stride=mapper.stride, orientation=asdict(tuning.orientation)
         )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsipsm import compute
-from wsipsm.batches import Batches, Spent, say_busy
+from wsipsm.batches import Batches, Spent
 from wsipsm.config import Inference
 from wsipsm.inference.measure import measure
 from wsipsm.inference.outlines import outlines
@@ -66,7 +66,8 @@ def segment(
             for shard in slide.kept_shards()
             if not partial.done(*shard, intact=functools.partial(write.intact, shard))
         ]
-        say_busy("segment", compute.run_each(write, shards, workers=workers, label="segment"))
+        spent = compute.run_each(write, shards, workers=workers, label="segment")
+        compute.say_busy("segment", spent)
         record = read_record(tiles)
         write_record(
             partial.path,

@@ -72,17 +72,28 @@ def doctor(profile: Path | None, results: Path, nodes: bool) -> None:
 @click.argument("slides", nargs=-1, type=TARGET)
 @click.option("--stain", type=click.Choice(["he", "ihc"]), default="he", show_default=True)
 def init(folder: Path, slides: tuple[Path, ...], stain: Stain) -> None:
-    """Lay out a project in FOLDER, with a row in its slide sheet for each of SLIDES."""
-    from wsipsm import layout
+    """Lay out a project in FOLDER, with a row in its slide sheet for each of SLIDES.
 
-    for path in layout.lay_out(folder, slides, stain=stain):
+    Opens each slide, says which cannot be used as they are, and sets the working resolution by
+    the finest of the others.
+    """
+    from wsipsm import layout
+    from wsipsm.site.survey import survey
+
+    mpp, doubts = survey(path for path in slides if path.exists())
+    for path in layout.lay_out(folder, slides, stain=stain, mpp=mpp):
         click.echo(path)
+    for doubt in doubts:
+        click.echo(f"not usable yet: {doubt}", err=True)
+    chosen = [] if mpp is None else [f"the slides are worked on at {mpp:g} microns per pixel"]
     fill = "" if slides else "write your slides into config/slides.tsv, "
-    click.echo(
-        f"next, in {folder}: {fill}look through config/config.yaml, then"
-        " snakemake --workflow-profile workflow/profiles/local",
-        err=True,
-    )
+    for line in (
+        *chosen,
+        "the trainings in config/config.yaml are short, for a first look: see its remarks",
+        f"next, in {folder}: {fill}look through config/config.yaml, then run",
+        "snakemake --workflow-profile workflow/profiles/local",
+    ):
+        click.echo(line, err=True)
 
 
 @click.command()

@@ -7,6 +7,7 @@ import functools
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from wsipsm.site.slurm import Job, jobs_of
 State = Literal["done", "running", "queued", "failed", "quarantined", "waiting"]
 WORST: tuple[State, ...] = ("quarantined", "failed", "running", "queued", "waiting", "done")
 """The state of a slide is the first of these that one of its stages has."""
+
+LAST_BYTES = 1000
 
 EXPORTS = {
     "qupath": "geojson.zip",
@@ -177,12 +180,23 @@ def _look(step: Step, *, jobs: dict[tuple[str, str], Job]) -> Found:
         return found("done")
     if owner := owner_of(step.product):
         number = f", job {owner['job']}" if owner.get("job") else ""
-        return found("running", f"on {owner.get('host')}, process {owner.get('pid')}{number}")
+        who = f"on {owner.get('host')}, process {owner.get('pid')}{number}"
+        return found("running", who + _progress(step))
     if job := jobs.get((step.rule, step.wildcards)):
-        return found("queued" if job.state == "PENDING" else "running", f"job {job.id}")
+        waits = job.state == "PENDING"
+        return found("queued" if waits else "running", f"job {job.id}{_progress(step)}")
     if _has_failed(step):
         return found("failed", str(step.log))
     return found("waiting")
+
+
+def _progress(step: Step) -> str:
+    """The last line of a job's log, which says how far it is, how fast, and for how long still."""
+    with suppress(OSError), step.log.open("rb") as log:
+        log.seek(max(0, step.log.stat().st_size - LAST_BYTES))
+        lines = log.read().decode(errors="replace").split("\n")
+        return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
+    return ""
 
 
 def _has_failed(step: Step) -> bool:
@@ -216,8 +230,11 @@ def _reason(product: Path) -> str | None:
 
 
 def _details(status: Status) -> list[str]:
-    """One line for each slide or stage that failed or was set aside."""
+    """One line for each slide or stage that failed or was set aside, and for each that runs."""
     lines = []
+    for of, steps in [*status.slides.items(), ("cohort", status.cohort)]:
+        running = (step for step in steps if step.state == "running")
+        lines += [f"running: {of}: {step.stage} {step.detail}" for step in running]
     for slide, steps in status.slides.items():
         worst = next((step for step in steps if step.state in ("quarantined", "failed")), None)
         if worst:
