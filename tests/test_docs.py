@@ -1,10 +1,9 @@
-"""The documents: links resolve, commands exist, those that are quick run, tables are complete."""
+"""The documents: links resolve, tables are complete, and every command in them is run or held."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,27 +13,43 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from wsipsm import cli
-from wsipsm.sheet import read_slide_sheet
-
-REPOSITORY = Path(__file__).parents[1]
-PAGES = sorted(
-    [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "config/README.md"]
-)
-LONG = re.compile(r"snakemake --workflow-profile|wsipsm view|awk ")
-"""What runs the whole pipeline or needs its results: the first line of continuous integration."""
-
-
-def blocks(page: Path) -> list[str]:
-    """Lines of shell in a page, those that are continued as one."""
-    found = re.findall(r"^```bash\n(.*?)^```", page.read_text(), re.M | re.S)
-    return [line for block in found for line in block.replace("\\\n", " ").splitlines() if line]
+from tests.documents import PAGES, REPOSITORY, Ways, commands, way_of
+from wsipsm.io.parquet import read_cells, write_cells
+from wsipsm.io.product import read_record
+from wsipsm.layout import lay_out
 
 
 def named(text: str) -> set[str]:
     """Names in the first column of tables."""
     rows = re.findall(r"^\| (`[^|]+) \|", text, re.M)
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+
+
+@pytest.fixture(scope="module")
+def project(products: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where what the documents name lies under the names that they use."""
+    folder = tmp_path_factory.mktemp("documents")
+    lay_out(folder, [products.slide])
+    (folder / "CMU-1-Small-Region.svs").symlink_to(products.slide)
+    results = folder / "results"
+    for slide in ("phantom_1", "phantom_ihc_1"):
+        (results / "slides" / slide / "unet").mkdir(parents=True)
+        for name in ("tiles", "activation", "pseudomasks"):
+            (results / f"slides/{slide}/{name}.zarr").symlink_to(getattr(products, name))
+        cells = results / "slides" / slide / "unet/cells.parquet"
+        table, record = read_cells(products.cells), read_record(products.cells)
+        classes = ["negative", "positive"]
+        kinds = [classes[i % 2] for i in range(table.num_rows)]
+        table = table.set_column(table.column_names.index("class"), "class", [kinds])
+        write_cells(cells, table, record | {"classes": classes})
+    (results / "models").mkdir()
+    for name in ("encoder", "unet"):
+        (results / f"models/{name}.pt").symlink_to(getattr(products, name))
+    (results / "quarantine.tsv").write_text("slide\tstage\treason\n")
+    for name, place in {"tiles.zarr": products.tiles, "unet.pt": products.unet}.items():
+        (folder / name).symlink_to(place)
+    (folder / "docs").mkdir()
+    return folder
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -45,37 +60,58 @@ def test_links_resolve(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_and_their_options_exist(page: Path) -> None:
-    spans = re.findall(r"`(wsipsm [a-z][^`\n]*)`", page.read_text())
-    lines = [part.strip() for line in [*spans, *blocks(page)] for part in re.split(r"&&|\|", line)]
-    for line in filter(lambda line: line.startswith("wsipsm "), lines):
-        _, name, *words = shlex.split(line.replace("[", " ").replace("]", " "))
-        if name.startswith("-"):
-            continue
-        command = cli.main.commands.get(name)
-        assert command, line
-        known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
-        if command.context_settings.get("ignore_unknown_options"):
-            continue
-        used = {word.split("=")[0] for word in words if word.startswith("--")}
-        assert used <= known, line
-
-
-def test_example_of_ki67_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_runs_or_is_run_elsewhere(
+    page: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment, said = {**os.environ, "PATH": path}, ""
-    for line in blocks(REPOSITORY / "docs/ihc.md"):
-        if LONG.search(line):
-            continue
-        words = ["bash", "-c", line]
+    monkeypatch.setenv("PATH", path)
+    ways = Ways(project, tmp_path)
+    for line in commands(page):
+        how, _, detail = way_of(line, page).partition(" ")
+        monkeypatch.chdir(ways.folder_of(how))
+        getattr(ways, how)(line, detail)
+
+
+def test_a_new_command_must_be_given_a_way() -> None:
+    for line in ("wsipsm tile a.svs b.zarr --halo 4", "python -m tests.benchmarks", "make all"):
+        with pytest.raises(AssertionError, match=r"say in tests/documents\.py"):
+            way_of(line, REPOSITORY / "README.md")
+
+
+def test_the_transcript_is_that_of_its_command() -> None:
+    from tests.benchmarks.first_run import TYPED
+
+    text = (REPOSITORY / "docs/first-run.md").read_text()
+    lines = re.findall(r"^\$ (.*)$", text, re.M)
+    forms = [re.escape(line).replace(r"\{wheel\}", r"\S+").replace(r"\{slide\}", r"\S+")
+             for line in TYPED]  # fmt: skip
+    assert len(lines) == len(forms)
+    assert all(re.fullmatch(form, line) for form, line in zip(forms, lines, strict=True))
+
+
+def test_example_of_ki67(project: Path, tmp_path: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    said = ""
+    for line in commands(REPOSITORY / "docs/ihc.md"):
+        if "--workflow-profile" in line and "--dry-run" not in line:
+            cells = Path("results/slides/phantom_ihc_1/unet/cells.parquet")
+            (tmp_path / cells).parent.mkdir(parents=True)
+            (tmp_path / cells).symlink_to(project / cells)
+            line = f"wsipsm export {cells} {cells.with_suffix('.tsv')}"
         done = subprocess.run(
-            words, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False
+            ["bash", "-c", line],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            text=True,
+            capture_output=True,
+            check=False,
         )
-        said = done.stdout + done.stderr
-        assert done.returncode == 0, f"{line}\n{said}"
-    assert "--classes=negative --classes=positive" in said
-    monkeypatch.chdir(tmp_path)
-    assert {row.stain for row in read_slide_sheet(Path("config/slides.tsv"))} == {"ihc"}
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        if "--dry-run" in line:
+            assert "--classes=negative --classes=positive" in done.stdout + done.stderr
+            assert (tmp_path / "config/slides.tsv").read_text().count("\tihc\t") == 2
+        said = done.stdout
+    assert float(said) == pytest.approx(0.5, abs=0.01), "every second cell was made positive"
 
 
 def test_outputs_name_every_column(products: Any) -> None:

@@ -17,6 +17,17 @@ from tempfile import TemporaryDirectory
 import click
 
 REPOSITORY = Path(__file__).parents[2]
+TYPED = (
+    "uv venv --quiet --python 3.11 .venv",
+    "uv pip install --quiet {wheel}",
+    ". .venv/bin/activate",
+    "wsipsm",
+    "wsipsm init study {slide}",
+    "cd study",
+    "snakemake --workflow-profile workflow/profiles/local",
+    "wsipsm",
+    "ls results/qupath/unet",
+)
 LONGEST = 12
 """Lines of a longer answer are left out but the last; Snakemake tells of every job."""
 
@@ -35,18 +46,8 @@ def main(slide: Path, folder: Path | None) -> None:
         subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
         (wheel,) = work.glob("*.whl")
         (work / slide.name).symlink_to(slide.absolute())
-        for line in (
-            "uv venv --quiet --python 3.11 .venv",
-            f"uv pip install --quiet {wheel.name}",
-            ". .venv/bin/activate",
-            "wsipsm",
-            f"wsipsm init study {slide.name}",
-            "cd study",
-            "snakemake --workflow-profile workflow/profiles/local",
-            "wsipsm",
-            "ls results/qupath/unet",
-        ):
-            work = typed(line, work)
+        for line in TYPED:
+            work = typed(line.format(wheel=wheel.name, slide=slide.name), work)
 
 
 def typed(line: str, folder: Path) -> Path:

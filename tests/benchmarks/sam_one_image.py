@@ -115,6 +115,8 @@ def _print(name: str, values: NDArray[np.float64]) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
     compute.keep_memory()
     base, folder, *sources = sys.argv[1:]
     one_image(Path(folder), list(map(Path, sources)), Sam(base=base, fields=1))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.benchmarks.page import write
 from wsipsm.config import Report
-from wsipsm.report import numbers, page
-from wsipsm.report.parts import slide_parts
+from wsipsm.report.page import ROWS
 from wsipsm.report.products import open_cohort
 
 pytestmark = pytest.mark.browser
@@ -94,27 +93,25 @@ def test_page_passes_axe(browser: Any, written: Path) -> None:
     opened.close()
 
 
-def test_a_thousand_slides_open_and_filter(browser: Any, results: Any, tmp_path: Path) -> None:
-    cohort = open_cohort(results.folder, slides=("phantom_1", HOSTILE), models=("unet",))
-    known = [
-        numbers.slide_numbers(slide, anchor=f"slide-{i}", models=("unet",))
-        for i, slide in enumerate(cohort.slides)
-    ]
-    settings = Report()
-    full = next(slide_parts(cohort, known, settings, full={"slide-0"}))
-    small = next(slide_parts(cohort, known, settings, full=set()))
-    slides = [replace(known[0], name=f"slide {i}", anchor=f"slide-{i}") for i in range(1000)]
-    parts = [
-        replace(full if i < settings.full_slides else small, numbers=slide)
-        for i, slide in enumerate(slides)
-    ]
-    doubts = {slide.anchor: ["x"] if i % 7 == 0 else [] for i, slide in enumerate(slides)}
-    target = tmp_path / "index.html"
-    with target.open("w", encoding="utf-8") as file:
-        file.writelines(page.fill(cohort, slides, parts, doubts=doubts, command="wsipsm report"))
+def test_a_thousand_slides_sort_and_filter(browser: Any, results: Any, tmp_path: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
 
+    cohort = open_cohort(results.folder, slides=("phantom_1",), models=("unet",))
+    target = tmp_path / "index.html"
+    write(cohort, target, slides=1000, settings=Report(overview_px=300, full_slides=3))
     opened, said = open_page(browser, target)
-    assert said == []
+    assert len(column(opened, 1)) == ROWS
+    name = opened.locator("#table-slides thead th:nth-child(1) button")
+    name.click()
+    name.click()
+    assert column(opened, 1)[:2] == ["slide 999", "slide 998"]
     opened.check("input[name=doubtful]")
     assert opened.locator("output[name=shown]").inner_text() == "143 of 1000 slides"
+    assert column(opened, 1)[:2] == ["slide 994", "slide 987"]
+    assert len(column(opened, 1)) == ROWS
+    opened.get_by_role("button", name="Show all 143 rows").click()
+    assert len(column(opened, 1)) == 143
+    found = Axe().run(opened, context="#table-slides").response["violations"]
+    assert [one["id"] for one in found] == []
+    assert said == []
     opened.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import zipfile
 from pathlib import Path
 from string import ascii_letters
 from typing import Any
@@ -107,6 +108,16 @@ def test_memory_and_time_follow_the_size_of_the_slide(project: Project) -> None:
         for slide, resources in jobs
     }
     assert asked == {"a": ["4000", "120"], "b": ["6000", "360"]}
+
+
+def test_snakemakes_own_report_carries_the_pages(finished: Project, tmp_path: Path) -> None:
+    report = tmp_path / "report.zip"
+    done = finished.run("--report", str(report))
+    assert done.returncode == 0, done.stdout
+    with zipfile.ZipFile(report) as archive:
+        texts = [archive.read(name) for name in archive.namelist() if name.endswith(".html")]
+    assert any(b"Cells of the cohort" in text for text in texts)
+    assert any(b"The cohort at a glance" in text for text in texts)
 
 
 @pytest.mark.slow

@@ -33,6 +33,8 @@ STAGES = (
     "evaluate",
 )  # fmt: skip
 NONE = "–"
+ROWS = 100
+"""Rows of a table that are shown at first: a browser takes its time to lay out thousands."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def fill(
             doubts=doubts,
             verdict=verdict.sentence(slides, doubts),
             figures=FIGURES,
+            rows=ROWS,
             spread=verdict.spreads(slides),
             script=Markup(script),
             script_hash=b64encode(sha256(script.encode()).digest()).decode(),

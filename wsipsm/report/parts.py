@@ -40,8 +40,8 @@ class Shown:
 class SlidePart:
     """All that the page shows of one slide; legends hold names and CSS colours.
 
-    `details` holds pictures by where they are; a slide that is not shown in full has none, and
-    one small overview.
+    `details` holds pictures by where they are; a slide that is not shown in full has none, no
+    commands, and one small overview.
     """
 
     numbers: SlideNumbers
@@ -65,11 +65,11 @@ def slide_parts(
         if known.anchor in full:
             yield _Drawer(slide, cohort.models, settings).part(cohort, known)
         else:
-            yield _small(slide, known, cohort)
+            yield _small(slide, known)
 
 
-def _small(slide: SlideProducts, numbers: SlideNumbers, cohort: Cohort) -> SlidePart:
-    """Facts, commands and a small overview."""
+def _small(slide: SlideProducts, numbers: SlideNumbers) -> SlidePart:
+    """Facts and a small overview."""
     image = views.overview(slide.tiles, views.frame_size(slide.tiles, longest_px=SMALL_PX))
     shown = Shown(
         "Overview",
@@ -77,8 +77,7 @@ def _small(slide: SlideProducts, numbers: SlideNumbers, cohort: Cohort) -> Slide
         "",
         pictures.as_picture(pictures.with_tissue(image, slide.tiles.tissue(), [])),
     )
-    commands = slide_commands(slide, results=cohort.results)
-    return SlidePart(numbers, [shown], [], [], [], [], {}, commands)
+    return SlidePart(numbers, [shown], [], [], [], [], {}, {})
 
 
 class _Drawer:

@@ -26,7 +26,8 @@ BOX_COLOUR = (200, 30, 30)
 CASING_COLOUR = (255, 255, 255)
 IGNORED_COLOUR = (120, 120, 120)
 MAP_COLOURS = "magma"
-JPEG_QUALITY = 82
+WEBP = {"quality": 80, "method": 2}
+"""Half the bytes of a JPEG of the same look, in time that a report can spare."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ def colour_of(index: int, colours: Colours = CLASS_COLOURS) -> tuple[int, int, i
 
 
 def as_picture(image: NDArray[np.uint8]) -> Picture:
-    """A JPEG of an image uint8 (y, x, 3)."""
+    """A WebP of an image uint8 (y, x, 3)."""
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return Picture(data_uri(stream.getvalue(), "jpeg"), image.shape[1], image.shape[0])
+    Image.fromarray(image).save(stream, "WEBP", **WEBP)
+    return Picture(data_uri(stream.getvalue(), "webp"), image.shape[1], image.shape[0])
 
 
 def data_uri(content: bytes, kind: str) -> str:
