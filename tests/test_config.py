@@ -100,6 +100,22 @@ def test_mistake_in_the_sheet_is_one_sentence(tmp_path: Path, text: str, sentenc
     assert "\n" not in str(error.value)
 
 
+HOSTILE = ["<script>alert(1)</script>", "../up", "a b", "'a'", 'a"b', "Ω", "-rf", ".", "x" * 101]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_of_slides_are_refused(tmp_path: Path, name: str) -> None:
+    quoted = name.replace('"', '""')
+    with pytest.raises(SettingsError, match="line 2: slide"):
+        read_slide_sheet(write_sheet(tmp_path, f'slide\tpath\n"{quoted}"\ta.svs\n'))
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a\tb", "a: b", "x" * 61])
+def test_hostile_names_of_classes_are_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="classes"):
+        parse(Config, {"pseudomasks": {"classes": [name]}}, where="config.yaml")
+
+
 def test_sheet_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no such slide sheet"):
         read_slide_sheet(tmp_path / "slides.tsv")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -110,6 +112,21 @@ def test_one_version(site: Path) -> None:
     assert cited["version"] == wsipsm.__version__
     (wheel,) = site.parent.glob("*.whl")
     assert wheel.name.split("-")[1] == wsipsm.__version__
+
+
+def test_environments_hold_what_the_package_needs() -> None:
+    facts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[<>=\[]", text)[0] for text in facts["dependencies"]}
+    lock = (REPOSITORY / "envs/requirements.lock").read_text()
+    assert needed <= set(re.findall(r"^([a-z0-9-]+)==", lock, re.M))
+    conda = yaml.safe_load((REPOSITORY / "envs/wsipsm.yaml").read_text())
+    assert "python =3.11" in conda["dependencies"]
+    assert "requirements.lock" in (REPOSITORY / "envs/wsipsm.post-deploy.sh").read_text()
+    rules = [path.read_text() for path in (REPOSITORY / "workflow/rules").glob("[0-9]*.smk")]
+    assert all(text.count("shell:") == text.count("../../envs/wsipsm.yaml") for text in rules)
+    shown = yaml.safe_load((REPOSITORY / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert shown["software-stack-deployment"]["conda"] is True
+    assert shown["report"] is True
 
 
 def test_wheel_brings_the_workflow(site: Path) -> None:

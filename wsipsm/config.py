@@ -318,7 +318,7 @@ class Report(Section):
     overview_px: int = Field(900, ge=100, description="longest side of a slide's overview")
     detail_um: float = Field(100, gt=0, description="side of the detail views, microns")
     full_slides: int = Field(
-        40, ge=0, description="slides shown with all pictures, doubtful ones first; the rest small"
+        24, ge=0, description="slides shown with all pictures, doubtful ones first; the rest small"
     )
 
 

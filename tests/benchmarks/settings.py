@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks.settings` draws slides with known nuclei, runs the workflow on them with
 `config/config.yaml` as it stands, and again for each change, which makes again what depends on
-it. With names it runs those changes only, such as `python -m tests.benchmarks.settings mpp_0.5`.
+it. With names it runs those changes only, such as `python -m tests.benchmarks.settings mpp_0.5`;
+with `--keep` a later call goes on where it was, and takes over what is there.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Trial:
     def prepare(self, change: Change, slides: Path) -> None:
         """Write the configuration and the sheet; the second slide is for tests."""
         config = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+        config["evaluation"] = {"controls": [], "resamples": 100}
         for section, values in change.settings.items():
             config[section] = {**config.get(section, {}), **values}
         rows = ["slide\tpath\tstain\tsplit\ttruth"]
@@ -91,13 +93,20 @@ class Trial:
     def run(self, former: dict[str, float]) -> None:
         """Run the workflow; stages that did not run have the time of the `former` run."""
         log, place = self.folder / "spent.txt", self.folder / "bin"
-        log.write_text("")
+        log.touch()  # a run that goes on adds to it
         place.mkdir(exist_ok=True)
         timed = place / "wsipsm"
         timed.write_text(TIMED.format(wsipsm=Path(sys.executable).with_name("wsipsm"), log=log))
         timed.chmod(timed.stat().st_mode | stat.S_IXUSR)
         path = os.pathsep.join((str(place), str(Path(sys.executable).parent), os.environ["PATH"]))
-        words = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2"]
+        words = [
+            "snakemake",
+            "--snakefile",
+            str(REPOSITORY / "Snakefile"),
+            "--cores",
+            "2",
+            "--rerun-incomplete",
+        ]
         done = subprocess.run(
             [*words, "--directory", str(self.folder)],
             env={**os.environ, "PATH": path},
@@ -157,8 +166,9 @@ def _try(name: str, work: Path, size_px: int, done: dict[str, Trial]) -> None:
     beside = change.beside or ("defaults" if change.stain == "he" else name)
     former = done.get(beside)
     trial = Trial(work / name)
-    if former:
-        shutil.copytree(former.folder, trial.folder, symlinks=True)
+    if former and not trial.folder.exists():
+        ignored = shutil.ignore_patterns("spent.txt")
+        shutil.copytree(former.folder, trial.folder, symlinks=True, ignore=ignored)
     trial.prepare(change, slides)
     trial.run(former.spent if former else {})
     done[name] = trial

@@ -22,7 +22,7 @@ from wsipsm.io.product import quarantine, read_record
 from wsipsm.report.report import report
 
 HOSTILE = '<img src=x onerror="alert(1)">'
-CLASSES = ["<script>alert(1)</script>", r"$\frac{ & 'x"]
+CLASSES = ["<script>alert(1)</script>", r"$\frac{ & 'x", "../../a b", '"Ω" \u202e細胞', "long" * 80]
 REASON = 'b.svs: no mpp in the file;\n<script>set</script> the "mpp"\tcolumn'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -138,9 +138,9 @@ def results(products: Any, drawn_slides: Path, tmp_path_factory: pytest.TempPath
 
 
 def _write_hostile(cells: Path, target: Path) -> None:
-    """The same cells, by turns of two classes with bad names."""
+    """The same cells, by turns of classes with bad names."""
     table, record = read_cells(cells), read_record(cells)
-    names = [CLASSES[i % 2] for i in range(table.num_rows)]
+    names = [CLASSES[i % len(CLASSES)] for i in range(table.num_rows)]
     table = table.set_column(table.column_names.index("class"), "class", [names])
     write_cells(target, table, record | {"classes": CLASSES})
 
