@@ -22,6 +22,9 @@ BASE_MB, WORKER_MB = 600, 400
 QUIET = "WSIPSM_QUIET"
 """Environment variable: where it is set, no progress is shown."""
 
+RANKS = "WSIPSM_RANKS"
+"""Environment variable: processes that share a training, where not one for each GPU."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -100,6 +103,12 @@ def visible_gpus() -> list[str]:
         return []
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     return named.split(",") if named else [str(n) for n in range(torch.cuda.device_count())]
+
+
+def training_processes() -> int:
+    """Processes that share a training: one for each GPU, or as many as `WSIPSM_RANKS` says."""
+    asked = os.environ.get(RANKS, "")
+    return max(1, int(asked) if asked.isdigit() else len(visible_gpus()))
 
 
 def fitting_workers() -> int:

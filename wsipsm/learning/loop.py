@@ -1,9 +1,10 @@
-"""The one training loop: same bytes for any number of workers, killed or not.
+"""The one training loop: same bytes for any number of workers and GPUs, killed or not.
 
-A batch is cut into a fixed number of chunks. Each chunk has a replica of the model that shares
-its parameters and keeps its own gradients and running statistics; any number of threads works
-the chunks off, and gradients and statistics are summed in the order of the chunks. Samples are
-drawn by a generator of (seed, step, index), so that no state of chance has to be saved.
+A batch is cut into a fixed number of parts. Each part has a replica of the model that shares
+its parameters and keeps its own gradients and running statistics; any number of threads, and
+a process for each GPU, work the parts off, and gradients and statistics are summed in the order
+of the parts. Samples are drawn by a generator of (seed, step, index), so that no state of chance
+has to be saved.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsipsm.compute import progress
+from wsipsm.compute import progress, training_processes
 from wsipsm.errors import DataError
 from wsipsm.io.checkpoint import save
 from wsipsm.io.runs import to_disk
+from wsipsm.learning.ranks import Rank, several
 
 Sample = tuple[Tensor, ...]
 SampleOf = Callable[[int, int], Sample]
 LossOf = Callable[..., Tensor]
-CPU_CHUNKS = 4
+PARTS = 4
+"""Parts of a batch, whatever the machine: each is normalised, and its loss taken, on its own."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,9 @@ class Plan:
     warm_up
         Share of the steps in which the rate rises; 0 is a tenth, and at most 50 steps.
     chunk
-        Samples at once on a GPU, one chunk after another; 0 is the whole batch.
+        Samples of a part on a GPU; 0 cuts the batch into `PARTS`, as on a CPU.
     whole
-        The loss compares the samples of a batch: it is learnt in one piece on a CPU too.
+        The loss compares the samples of a batch: it is learnt in one piece, by one process.
     """
 
     steps: int
@@ -97,18 +100,40 @@ def fit(
     DataError
         The loss is no longer a finite number.
     """
-    run = _Run(model, plan)
-    run.resume(snapshot)
-    with ThreadPoolExecutor(workers) as pool:
+    lesson = _Lesson(sample_of, loss_of, plan, snapshot, workers)
+    count = min(training_processes(), len(_parts(plan, next(model.parameters()).device)))
+    with several(_learn, model, lesson, count=count) as rank:
+        return _learn(model, lesson, rank)
 
-        def draw(step: int) -> list[Future[Sample]]:
-            count = plan.batch if step < plan.steps else 0
-            return [pool.submit(sample_of, step, index) for index in range(count)]
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What a process has to know to take part in a training."""
+
+    sample_of: SampleOf
+    loss_of: LossOf
+    plan: Plan
+    snapshot: Path
+    workers: int
+
+
+def _learn(model: nn.Module, lesson: _Lesson, rank: Rank) -> list[dict[str, float]]:
+    """Train as one of the processes of `rank`; the first of them keeps the snapshots."""
+    plan = lesson.plan
+    run = _Run(model, plan, rank)
+    run.resume(lesson.snapshot)
+    with ThreadPoolExecutor(max(1, lesson.workers // rank.count)) as pool:
+
+        def draw(step: int) -> list[list[Future[Sample]]]:
+            parts = run.mine.values() if step < plan.steps else ()
+            return [
+                [pool.submit(lesson.sample_of, step, index) for index in part] for part in parts
+            ]
 
         steps = range(len(run.curve), plan.steps)
         batch = draw(steps.start)
         for step in progress("train", total=plan.steps, unit="steps", over=steps):
-            work = run.begin(batch, loss_of, pool)
+            work = run.begin(batch, lesson.loss_of, pool)
             batch = draw(step + 1)  # while this one is being learnt
             loss = run.end(step, work)
             run.curve.append({"step": step + 1.0, "loss": loss})
@@ -116,26 +141,34 @@ def fit(
                 raise DataError(
                     f"training: loss {loss} at step {step + 1}; lower the learning rate"
                 )
-            if (step + 1) % plan.snapshot_every == 0:
-                run.save(snapshot)
+            if (step + 1) % plan.snapshot_every == 0 and rank.number == 0:
+                run.save(lesson.snapshot)
     run.finish()
     return run.curve
+
+
+def _parts(plan: Plan, device: torch.device) -> list[range]:
+    """Indices of the samples of each part of a batch."""
+    in_chunks = plan.chunk and device.type != "cpu"
+    count = math.ceil(plan.batch / plan.chunk) if in_chunks else PARTS
+    size = plan.batch if plan.whole else math.ceil(plan.batch / count)
+    return [range(at, min(at + size, plan.batch)) for at in range(0, plan.batch, size)]
 
 
 class _Run:
     """The state of a training: model, replicas, optimiser, averaged weights, curve."""
 
-    def __init__(self, model: nn.Module, plan: Plan) -> None:
-        self.model, self.plan = model, plan
+    def __init__(self, model: nn.Module, plan: Plan, rank: Rank) -> None:
+        self.model, self.plan, self.rank = model, plan, rank
         self.device = next(model.parameters()).device
         on_cpu = self.device.type == "cpu"
-        on_gpu = math.ceil(plan.batch / plan.chunk) if plan.chunk else 1
-        chunks = min(1 if plan.whole else CPU_CHUNKS, plan.batch) if on_cpu else on_gpu
-        # chunks on a GPU take turns, so that its memory holds one
+        parts = _parts(plan, self.device)
+        # parts on a GPU take turns, so that its memory holds one
         self.turn: contextlib.AbstractContextManager[Any] = (
             contextlib.nullcontext() if on_cpu else threading.Lock()
         )
-        self.replicas = [_replica(model) for _ in range(chunks)]
+        self.mine = {number: part for number, part in enumerate(parts) if rank.has(number)}
+        self.replicas = [_replica(model) for _ in parts]
         self.learning = {name: v for name, v in model.named_parameters() if v.requires_grad}
         self.optimizer = torch.optim.AdamW(
             self.learning.values(), lr=plan.learning_rate, weight_decay=plan.weight_decay
@@ -145,31 +178,30 @@ class _Run:
         self.curve: list[dict[str, float]] = []
 
     def begin(
-        self, batch: list[Future[Sample]], loss_of: LossOf, pool: ThreadPoolExecutor
-    ) -> list[Future[float]]:
-        """Hand each chunk of a batch to a replica."""
-        samples = [future.result() for future in batch]
-        size = -(-len(samples) // len(self.replicas))
-        parts = [samples[i : i + size] for i in range(0, len(samples), size)]
+        self, batch: list[list[Future[Sample]]], loss_of: LossOf, pool: ThreadPoolExecutor
+    ) -> list[Future[Tensor]]:
+        """Hand each of our parts of a batch to its replica."""
+        parts = [[future.result() for future in part] for part in batch]
         return [
-            pool.submit(self._learn, replica, part, loss_of, len(part) / len(samples))
-            for replica, part in zip(self.replicas, parts, strict=False)
+            pool.submit(self._learn, self.replicas[number], part, loss_of)
+            for number, part in zip(self.mine, parts, strict=True)
         ]
 
-    def end(self, step: int, work: list[Future[float]]) -> float:
-        """Gather what the replicas have learnt, and take the step; returns the loss."""
-        losses = [future.result() for future in work]
-        self._gather(self.replicas[: len(work)])
+    def end(self, step: int, work: list[Future[Tensor]]) -> float:
+        """Gather what all replicas have learnt, and take the step; returns the loss."""
+        losses = {
+            number: float(future.result()) for number, future in zip(self.mine, work, strict=True)
+        }
+        losses = self.rank.exchange(self.replicas, losses)
+        self._gather()
         nn.utils.clip_grad_norm_(self.learning.values(), 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate(step)
         self.optimizer.step()
         self._average(step)
-        return sum(losses)
+        return sum(losses[number] for number in range(len(self.replicas)))
 
-    def _learn(
-        self, replica: nn.Module, part: list[Sample], loss_of: LossOf, share: float
-    ) -> float:
+    def _learn(self, replica: nn.Module, part: list[Sample], loss_of: LossOf) -> Tensor:
         with self.turn:
             replica.train()
             replica.zero_grad()
@@ -177,19 +209,20 @@ class _Run:
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"
             ):
-                loss = loss_of(replica, *tensors) * share
+                loss = loss_of(replica, *tensors) * (len(part) / self.plan.batch)
             loss.backward()  # type: ignore[no-untyped-call]
-            return float(loss.detach())
+            return loss.detach()
 
-    def _gather(self, used: list[nn.Module]) -> None:
-        """Sum gradients and average running statistics, in the order of the chunks."""
-        shared = zip(self.model.parameters(), *(r.parameters() for r in used), strict=True)
+    def _gather(self) -> None:
+        """Sum gradients and average running statistics, in the order of the parts."""
+        replicas = self.replicas
+        shared = zip(self.model.parameters(), *(r.parameters() for r in replicas), strict=True)
         for master, *copies in shared:
             gradients = [copied.grad for copied in copies if copied.grad is not None]
             master.grad = gradients[0] if gradients else None
             for gradient in gradients[1:]:
                 gradients[0] += gradient  # in place: memory is what this takes
-        buffers = zip(self.model.buffers(), *(r.buffers() for r in used), strict=True)
+        buffers = zip(self.model.buffers(), *(r.buffers() for r in replicas), strict=True)
         for master, *copies in buffers:
             mean = torch.stack([copied.double() for copied in copies]).mean(0)
             master.copy_(mean.to(master.dtype))
