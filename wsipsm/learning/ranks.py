@@ -8,6 +8,7 @@ single process takes that works off every part itself.
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -106,6 +107,9 @@ def _take_part(
 ) -> None:
     """Do as the first process does, on the next GPU."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # sent by the kernel when the first one dies
+    first = multiprocessing.parent_process()
+    if first is None or os.getppid() != first.pid:  # it has died already
+        return
     compute.keep_memory()
     compute.be_quiet()
     rank, device = Rank(index + 1, count), compute.device()
