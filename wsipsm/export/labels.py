@@ -14,6 +14,7 @@ import zarr
 from wsipsm.export.rows import Cells
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, write_record
+from wsipsm.io.pyramid import FACTOR
 from wsipsm.io.raster import fill_polygons
 from wsipsm.io.tiles import Tiles
 from wsipsm.types import Region
@@ -37,7 +38,7 @@ def write_labels(
         if not partial.done(*shard, intact=functools.partial(_intact, levels, region)):
             _write_shard(cells, region, levels, scale=tiles.scale)
             partial.finish(*shard)
-    scales = ngff.multiscales("cells", axes="yx", mpp=tiles.mpp, levels=len(levels))
+    scales = ngff.multiscales("cells", axes="yx", mpp=tiles.mpp, levels=len(levels), factor=FACTOR)
     image = os.path.relpath(tiles.path.absolute(), target.absolute())
     group.attrs["ome"] = {
         "version": "0.5",
@@ -49,7 +50,7 @@ def write_labels(
 
 def _intact(levels: list[zarr.Array[Any]], region: Region) -> bool:
     pyramid = enumerate(levels)
-    return all(ngff.intact(array, region.scaled_down(2**level)) for level, array in pyramid)
+    return all(ngff.intact(array, region.scaled_down(FACTOR**level)) for level, array in pyramid)
 
 
 def _like(group: zarr.Group, image: object, name: str) -> zarr.Array[Any]:
@@ -79,5 +80,5 @@ def _write_shard(
     ids = found["row"].to_numpy() + 1
     pixels = fill_polygons(outlines, ids, region, scale=scale).astype(np.uint32)
     for level, array in enumerate(levels):
-        ngff.write_shard(array, region.scaled_down(2**level), pixels)
-        pixels = ngff.decimate(pixels)
+        ngff.write_shard(array, region.scaled_down(FACTOR**level), pixels)
+        pixels = ngff.decimate(pixels, FACTOR)

@@ -50,7 +50,7 @@ class JpegCodec(ArrayBytesCodec):
 
     async def _encode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
         pixels = chunk_array.as_numpy_array()
-        encoded = await asyncio.to_thread(self._encode, pixels)
+        encoded = await asyncio.to_thread(self.encode_pixels, pixels)
         return chunk_spec.prototype.buffer.from_bytes(encoded)
 
     async def _decode_single(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
@@ -58,6 +58,7 @@ class JpegCodec(ArrayBytesCodec):
         planes: Any = np.ascontiguousarray(np.moveaxis(pixels, 2, 0)).reshape(chunk_spec.shape)
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(planes)
 
-    def _encode(self, pixels: NDArray[np.uint8]) -> bytes:
+    def encode_pixels(self, pixels: NDArray[np.uint8]) -> bytes:
+        """Code pixels uint8 (3, y, x)."""
         interleaved = np.ascontiguousarray(np.moveaxis(pixels, 0, 2))
         return bytes(imagecodecs.jpeg8_encode(interleaved, level=self.quality, subsampling="444"))

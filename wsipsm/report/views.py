@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from wsipsm.io import ngff
+from wsipsm.io.pyramid import FACTOR
 from wsipsm.io.tiles import Tiles
 from wsipsm.types import Region
 
@@ -85,7 +86,7 @@ def overview(tiles: Tiles, size: Size) -> NDArray[np.uint8]:
         level, array = _level(tiles, max(1, tiles.grid.height_px // size[0]))
         fine = block_means(
             lambda region: np.asarray(array[(slice(None), *region.slices)]),
-            [tiles.grid.shard(*shard).scaled_down(2**level) for shard in tiles.kept_shards()],
+            [tiles.grid.shard(*shard).scaled_down(FACTOR**level) for shard in tiles.kept_shards()],
             shape=(array.shape[1], array.shape[2]),
             out=size,
         )
@@ -178,8 +179,10 @@ def detail_image(
     """Pixels of a box, uint8 (3, y, x), no side longer than `longest_px`."""
     shrink = _shrink(box, longest_px)
     level, array = _level(tiles, shrink)
-    where, step = box.scaled_down(2**level), shrink >> level
-    return np.asarray(array[(slice(None), *_every(where, step))])
+    pixels = np.asarray(array[(slice(None), *box.scaled_down(FACTOR**level).slices)])
+    for _ in range((shrink // FACTOR**level).bit_length() - 1):
+        pixels = ngff.halve(pixels)
+    return pixels
 
 
 def detail_plane(array: Plane, box: Region, *, stride: int = 1) -> NDArray[Any]:
@@ -204,7 +207,7 @@ def _every(box: Region, step: int) -> tuple[slice, slice]:
 def _level(tiles: Tiles, shrink: int) -> tuple[int, zarr.Array[Any]]:
     """The coarsest level of the image that is at most `shrink` times coarser than its first."""
     group, level = ngff.open_group(tiles.path), 0
-    while 2 ** (level + 1) <= shrink and str(level + 1) in group:
+    while FACTOR ** (level + 1) <= shrink and str(level + 1) in group:
         level += 1
     array = group[str(level)]
     assert isinstance(array, zarr.Array)

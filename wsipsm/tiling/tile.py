@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsipsm import compute
-from wsipsm.config import Codec, Stain, Tiling
+from wsipsm.config import Stain, Tiling
 from wsipsm.errors import DataError
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, fingerprint, making, write_record
+from wsipsm.io.pyramid import FACTOR, PyramidShard, create_levels
 from wsipsm.io.slide import Slide, open_slide
 from wsipsm.io.source import unreadable
 from wsipsm.io.tiles import ARTEFACTS, WHITE
@@ -25,7 +26,6 @@ from wsipsm.tiling.tissue import mask_share, tissue_mask
 from wsipsm.types import Region, TileGrid
 
 OVERVIEW_PX, OVERVIEW_MPP = 2048, 2.0
-SMALLEST_SHARD_PX = 64
 BLUR, UNREADABLE = SEEN_IN_TILES = ("artefacts/blur", "unreadable")
 
 
@@ -66,7 +66,7 @@ def tile(
             group = ngff.open_group(partial.path, "a")
             tissue, unseen = _write_index(group, source, grid, settings)
             scores = {name: _scores(group, name, grid) for name in SEEN_IN_TILES}
-            levels = _create_levels(group, grid, settings.codec)
+            levels = create_levels(group, grid, fill=WHITE, codec=settings.codec)
             write = _WriteShard(
                 slide=slide,
                 slide_mpp=slide_mpp,
@@ -82,7 +82,9 @@ def tile(
                 write, write.todo(), workers=workers, label="tile", cost=write.megapixels, unit="MP"
             )
             lost = max(unseen, _judge(group, tissue, slide, settings))
-            image = ngff.multiscales(name, axes="cyx", mpp=settings.mpp, levels=len(levels))
+            image = ngff.multiscales(
+                name, axes="cyx", mpp=settings.mpp, levels=len(levels), factor=FACTOR
+            )
             group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
             write_record(
                 partial.path,
@@ -192,37 +194,6 @@ def _put(group: zarr.Group, name: str, data: NDArray[Any]) -> None:
     group.create_array(name, data=data, dimension_names=axes, overwrite=True)
 
 
-def _pyramid_levels(grid: TileGrid) -> int:
-    """Levels whose shards are halves of halves of the image's, down to a screenful."""
-    levels = 1
-    while (
-        max(grid.height_px, grid.width_px) >> (levels - 1) > grid.tile_px
-        and grid.shard_px >> levels >= SMALLEST_SHARD_PX
-    ):
-        levels += 1
-    return levels
-
-
-def _create_levels(group: zarr.Group, grid: TileGrid, codec: Codec) -> list[zarr.Array[Any]]:
-    levels = []
-    for level in range(_pyramid_levels(grid)):
-        shape = (3, -(-grid.height_px // 2**level), -(-grid.width_px // 2**level))
-        shard_px = grid.shard_px >> level
-        levels.append(
-            ngff.create_array(
-                group,
-                str(level),
-                shape=shape,
-                chunk_px=min(grid.tile_px, shard_px),
-                shard_px=shard_px,
-                dtype="uint8",
-                fill=WHITE,
-                codec=codec,
-            )
-        )
-    return levels
-
-
 @functools.lru_cache(maxsize=1)
 def _opened(slide: Path, mpp: float | None, _fingerprint: str) -> Slide:
     """Keep a slide open, until its content changes, between the shards that one process writes."""
@@ -262,7 +233,7 @@ class _WriteShard:
         region, side = self.grid.shard(*shard), self.grid.shard_tiles
         block = Region(shard[0] * side, shard[1] * side, side, side)
         return all(
-            ngff.intact(array, region.scaled_down(2**level))
+            ngff.intact(array, region.scaled_down(FACTOR**level))
             for level, array in enumerate(self.levels)
         ) and all(ngff.intact(array, block) for array in self.scores.values())
 
@@ -272,32 +243,21 @@ class _WriteShard:
         return region.height * region.width / 1e6
 
     def __call__(self, shard: tuple[int, int]) -> None:
-        region = self.grid.shard(*shard)
         source = _opened(self.slide, self.slide_mpp, self.fingerprint)
-        pixels = source.read(region, mpp=self.mpp)
-        self._write_scores(shard, source, pixels)
-        for tile in self.grid.tiles_of_shard(*shard):
-            if not self.written[tile]:
-                where = self.grid.tile(*tile).within(region)
-                pixels[(slice(None), *where.slices)] = WHITE
-        for level, array in enumerate(self.levels):
-            ngff.write_shard(array, region.scaled_down(2**level), pixels)
-            if level + 1 < len(self.levels):
-                pixels = ngff.halve(pixels)
-        self.partial.finish(*shard)
-
-    def _write_scores(
-        self, shard: tuple[int, int], source: Slide, pixels: NDArray[np.uint8]
-    ) -> None:
-        """Write what only the pixels tell: blur, and what could not be read."""
-        region, side = self.grid.shard(*shard), self.grid.shard_tiles
+        pyramid = PyramidShard(self.levels, self.grid, shard)
+        side = self.grid.shard_tiles
         block = tuple(slice(at * side, (at + 1) * side) for at in shard)
         blur, lost = (np.zeros_like(self.tissue[block], np.float32) for _ in range(2))
         for row, col in self.grid.tiles_of_shard(*shard):
+            if not self.written[row, col]:
+                continue
+            tile = self.grid.tile(row, col)
+            pixels = source.read(tile, mpp=self.mpp)
+            pyramid.put(tile, pixels)
             if self.tissue[row, col]:
-                tile = self.grid.tile(row, col)
-                seen = pixels[(slice(None), *tile.within(region).slices)]
-                blur[row % side, col % side] = 1 - focus(seen, mpp=self.mpp)
+                blur[row % side, col % side] = 1 - focus(pixels, mpp=self.mpp)
                 lost[row % side, col % side] = source.unreadable_share(tile, mpp=self.mpp)
+        pyramid.write()
         self.scores[BLUR][block] = blur
         self.scores[UNREADABLE][block] = lost
+        self.partial.finish(*shard)
