@@ -22,7 +22,7 @@ from wsipsm.phantom.artefacts import artefact_polygons
 from wsipsm.phantom.paint import paint
 from wsipsm.phantom.scene import INKS, Scene, look
 from wsipsm.phantom.truth import write_artefacts
-from wsipsm.tiling.artefacts import find_artefacts, focus, left_out
+from wsipsm.tiling.artefacts import find_artefacts, focus, ink, left_out, soft_density
 from wsipsm.tiling.tissue import tissue_mask
 from wsipsm.types import Region
 
@@ -56,6 +56,18 @@ def halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(half.transpose(2, 0, 1))
 
 
+def tissue_of(overview: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
+    density = soft_density(overview, mpp=mpp)
+    return tissue_mask(density, ink(density, mpp=mpp), mpp=mpp, min_area_um2=4000)
+
+
+def artefacts_of(
+    overview: NDArray[np.uint8], mpp: float, *, tissue: NDArray[np.bool_]
+) -> dict[str, NDArray[np.bool_]]:
+    density = soft_density(overview, mpp=mpp)
+    return find_artefacts(density, ink(density, mpp=mpp), mpp=mpp, tissue=tissue)
+
+
 def overlap(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return float((found & truth).sum() / (found | truth).sum())
 
@@ -71,13 +83,13 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Spoilt:
     }
     pixels = paint(scene, Region(0, 0, SIZE_PX, SIZE_PX))
     overview = halved(pixels)
-    tissue = tissue_mask(overview, mpp=2, min_area_um2=4000)
+    tissue = tissue_of(overview, 2)
     return Spoilt(scene, pixels.transpose(2, 0, 1), overview, tissue, truth)
 
 
 @pytest.mark.parametrize(("kind", "least"), [("pen", 0.9), ("fold", 0.65), ("bubble", 0.9)])
 def test_artefacts_are_where_they_were_drawn(spoilt: Spoilt, kind: str, least: float) -> None:
-    found = find_artefacts(spoilt.overview, mpp=2, tissue=spoilt.tissue)
+    found = artefacts_of(spoilt.overview, 2, tissue=spoilt.tissue)
     assert set(found) == set(KINDS)
     assert overlap(found[kind], spoilt.true_mask(kind)) > least
 
@@ -90,8 +102,8 @@ def test_every_ink_is_found_and_is_no_tissue(ink: str) -> None:
     left, top, right, bottom = (2 * int(at // 2) for at in pen.buffer(20).bounds)
     overview = halved(paint(scene, Region(top, left, bottom - top, right - left)))
     truth = drawn(shapely.transform(pen, lambda xy: xy - (left, top)), overview.shape[1:])
-    tissue = tissue_mask(overview, mpp=2, min_area_um2=4000)
-    assert overlap(find_artefacts(overview, mpp=2, tissue=tissue)["pen"], truth) > 0.85
+    tissue = tissue_of(overview, 2)
+    assert overlap(artefacts_of(overview, 2, tissue=tissue)["pen"], truth) > 0.85
     assert (tissue & truth).sum() < 0.05 * truth.sum()
 
 
@@ -141,7 +153,7 @@ def test_a_tile_of_any_shape_has_a_focus(spoilt: Spoilt) -> None:
 def test_blank_and_tiny_overviews_hold_nothing() -> None:
     for size in [(1, 1), (3, 5), (200, 300)]:
         blank = np.full((3, *size), 243, np.uint8)
-        found = find_artefacts(blank, mpp=4, tissue=np.ones(size, bool))
+        found = artefacts_of(blank, 4, tissue=np.ones(size, bool))
         assert not any(mask.any() for mask in found.values())
 
 
@@ -176,16 +188,16 @@ def real_overview(path: Path) -> tuple[NDArray[np.uint8], float]:
 )
 def test_nothing_is_found_on_clean_slides(test_data: Path, name: str) -> None:
     overview, mpp = real_overview(test_data / name)
-    tissue = tissue_mask(overview, mpp=mpp, min_area_um2=4000)
-    found = find_artefacts(overview, mpp=mpp, tissue=tissue)
+    tissue = tissue_of(overview, mpp)
+    found = artefacts_of(overview, mpp, tissue=tissue)
     assert {kind: int(mask.sum()) for kind, mask in found.items()} == dict.fromkeys(KINDS, 0)
 
 
 @pytest.mark.real_data
 def test_a_real_fold_is_found(test_data: Path) -> None:
     overview, mpp = real_overview(test_data / "wsi/slides/CMU-small.tiff")
-    tissue = tissue_mask(overview, mpp=mpp, min_area_um2=4000)
-    found = find_artefacts(overview, mpp=mpp, tissue=tissue)
+    tissue = tissue_of(overview, mpp)
+    found = artefacts_of(overview, mpp, tissue=tissue)
     rows, cols = np.nonzero(found["fold"])
     assert len(rows) > 500
     assert (rows.min() > 60, rows.max() < 105, cols.min() > 550, cols.max() < 670) == (True,) * 4

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from wsipsm.tiling.artefacts import ink, soft_density
 from wsipsm.tiling.tissue import mask_share, tissue_mask
 from wsipsm.types import TileGrid
 
@@ -23,7 +24,8 @@ def paint(image: np.ndarray, colour: np.ndarray, rows: slice, cols: slice) -> No
 
 
 def mask_of(image: np.ndarray) -> np.ndarray:
-    return tissue_mask(image, mpp=4, min_area_um2=4000)
+    density = soft_density(image, mpp=4)
+    return tissue_mask(density, ink(density, mpp=4), mpp=4, min_area_um2=4000)
 
 
 @pytest.mark.parametrize("level", [200, 230, 250])

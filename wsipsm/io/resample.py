@@ -2,10 +2,11 @@
 
 Working pixel i covers [i * step, (i + 1) * step) source pixels. With step > 1 its value is the
 mean over that stretch (area weights); with step < 1 it is interpolated linearly between pixel
-centres, the border repeated; with step = 1 the pixels are copied. Weights depend on the absolute
-index alone and are multiples of 2**-12, and what lies between the two axes is kept to 2**-4 grey
-levels, so that every sum is exact in float32: neither the region, the order of the sums nor the
-machine changes one bit. The result is within 0.6 of the exact mean, 0.5 of it by rounding.
+centres, the border repeated; with step = 1 the pixels are copied, with any other whole number the
+means of whole blocks are rounded. Else weights depend on the absolute index alone and are multiples
+of 2**-12, and what lies between the two axes is kept to 2**-4 grey levels, so that every sum is
+exact in float32: neither the region, the order of the sums nor the machine changes one bit. The
+result is within 0.6 of the exact mean, 0.5 of it by rounding.
 """
 
 from __future__ import annotations
@@ -78,13 +79,29 @@ def resample(
 def _block(
     read: Read, region: Region, source_px: tuple[int, int], step: tuple[float, float]
 ) -> NDArray[np.uint8]:
-    for factor in (1, 2):
-        source = Region(*(factor * n for n in (region.y, region.x, region.height, region.width)))
-        inside = (
-            source.y + source.height <= source_px[0] and source.x + source.width <= source_px[1]
-        )
-        if step == (float(factor), float(factor)) and inside:
-            return planes(_shrink(read(source), factor))
+    if not all(one >= 1 and one.is_integer() for one in step):
+        return _by_weights(read, region, source_px, step)
+    down, across = factors = int(step[0]), int(step[1])
+    rows = max(0, min(region.height, source_px[0] // down - region.y))
+    cols = max(0, min(region.width, source_px[1] // across - region.x))
+    source = Region(region.y * down, region.x * across, rows * down, cols * across)
+    if (rows, cols) == (region.height, region.width):
+        return planes(_shrink(read(source), factors))
+    out = np.empty((3, region.height, region.width), np.uint8)  # the source ends within a pixel
+    if rows and cols:
+        out[:, :rows, :cols] = planes(_shrink(read(source), factors))
+    bottom = Region(region.y + rows, region.x, region.height - rows, region.width)
+    right = Region(region.y, region.x + cols, rows, region.width - cols)
+    for border in (bottom, right):
+        if border.height and border.width:
+            place = border.within(region).slices
+            out[(slice(None), *place)] = _by_weights(read, border, source_px, step)
+    return out
+
+
+def _by_weights(
+    read: Read, region: Region, source_px: tuple[int, int], step: tuple[float, float]
+) -> NDArray[np.uint8]:
     top, down = axis_weights(region.y, region.height, step=step[0], size=source_px[0])
     left, across = axis_weights(region.x, region.width, step=step[1], size=source_px[1])
     pixels = planes(read(Region(top, left, down.shape[1], across.shape[1])))
@@ -98,11 +115,11 @@ def planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-def _shrink(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Means of squares of 1 or 2 pixels, halves rounded up, as `_weighted` gives them."""
-    if factor == 1:
+def _shrink(pixels: NDArray[np.uint8], factors: tuple[int, int]) -> NDArray[np.uint8]:
+    """Means of blocks of pixels, rounded; each is the sum of whole numbers, so that it is exact."""
+    if factors == (1, 1):
         return pixels
-    size = (pixels.shape[1] // factor, pixels.shape[0] // factor)
+    size = (pixels.shape[1] // factors[1], pixels.shape[0] // factors[0])
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -131,6 +132,14 @@ class Slide:
             tile_px=self._source.facts.tile_px[index],
         )
 
+    def whole_mpp(self, wanted: float, *, least: float = 0) -> float:
+        """Resolution nearest to `wanted`, and not below `least`, that is quick to read.
+
+        It shrinks a level by a whole number.
+        """
+        level = self.mpp * self.levels[self._best_level(max(wanted, least) / self.mpp)].downsample
+        return level * max(1, round(wanted / level), math.ceil(least / level - 1e-6))
+
     def read_associated(self, name: str) -> NDArray[np.uint8]:
         """Pixels uint8 (3, height, width) of an associated image, in full.
 
@@ -187,8 +196,9 @@ def level_ratio(full_px: int, level_px: int) -> float:
 
 
 def _settled(step: float, size: int) -> float:
-    """Make a step that drifts from 1 by no more than `DRIFT_PX` over a whole level exactly 1."""
-    return 1.0 if abs(step - 1) * size <= DRIFT_PX else step
+    """Make a step whole that drifts from that by no more than `DRIFT_PX` over a whole level."""
+    whole = max(1, round(step))
+    return float(whole) if abs(step - whole) * size <= DRIFT_PX * whole else step
 
 
 def open_slide(path: Path, *, mpp: float | None = None) -> Slide:

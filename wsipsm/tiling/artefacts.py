@@ -7,11 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from skimage.measure import label, regionprops
-from skimage.morphology import remove_small_objects
 
 from wsipsm.models.stain import optical_density
+from wsipsm.tiling.pieces import filled, without_small
 
 Mask = NDArray[np.bool_]
 Density = NDArray[np.float32]
@@ -44,8 +43,8 @@ _DENSITY = -np.log10(np.maximum(np.arange(256), 1) / 255).astype(np.float32)
 _GLASS = 212
 
 
-def find_artefacts(overview: NDArray[np.uint8], *, mpp: float, tissue: Mask) -> dict[str, Mask]:
-    """Masks bool (y, x) of what spoils the tissue of a slide: "pen", "fold" and "bubble".
+def soft_density(overview: NDArray[np.uint8], *, mpp: float) -> Density:
+    """Optical density float32 (3, y, x) of an overview, smoothed by 4 microns.
 
     Parameters
     ----------
@@ -53,19 +52,31 @@ def find_artefacts(overview: NDArray[np.uint8], *, mpp: float, tissue: Mask) -> 
         uint8 RGB (3, y, x) of the whole slide, 2 to 10 microns per pixel.
     mpp
         Microns per pixel of the overview.
+    """
+    return _smooth(optical_density(overview), 4 / mpp)
+
+
+def find_artefacts(density: Density, pen: Mask, *, mpp: float, tissue: Mask) -> dict[str, Mask]:
+    """Masks bool (y, x) of what spoils the tissue of a slide: "pen", "fold" and "bubble".
+
+    Parameters
+    ----------
+    density, pen
+        Of the overview: `soft_density`, and the `ink` in it.
+    mpp
+        Microns per pixel of the overview.
     tissue
         bool (y, x) on the same grid; folds are looked for in it, the others everywhere.
     """
-    density = _smooth(optical_density(overview), 4 / mpp)
     bubble = _bubbles(density, mpp)
-    pen = ink(density, mpp=mpp) & ~bubble
+    pen = pen & ~bubble
     return {"pen": pen, "fold": _folds(density, mpp, tissue & ~pen & ~bubble), "bubble": bubble}
 
 
 def ink(density: Density, *, mpp: float) -> Mask:
     """Strokes of a pen, bool (y, x): solid, and of a colour that no stain of tissue has.
 
-    `density` is the optical density (3, y, x), smoothed by 4 microns.
+    `density` is that of `soft_density`.
     """
     red, green, blue = density
     darkest, palest = density.max(axis=0), density.min(axis=0)
@@ -76,7 +87,7 @@ def ink(density: Density, *, mpp: float) -> Mask:
     solid = blue_ink & (red > 0.45) | green_ink & (red > 0.3)
     solid |= black_ink & (palest > 0.4) | red_ink & (green > 0.5)
     core = _morphed(solid, cv2.MORPH_OPEN, 4 / mpp)
-    core = remove_small_objects(core, max_size=round(LEAST_UM2 / mpp**2))
+    core = without_small(core, area_px=round(LEAST_UM2 / mpp**2))
     edge = blue_ink | green_ink | black_ink | red_ink
     return np.asarray(core | edge & _morphed(core, cv2.MORPH_DILATE, 8 / mpp), bool)
 
@@ -171,7 +182,7 @@ def _folds(density: Density, mpp: float, tissue: Mask) -> Mask:
     hue = np.abs(here / np.maximum(total, 1e-3) - around / usual).max(axis=0)
     ratio = np.where(tissue & (hue < FOLD_HUE), total / usual, 0)
     dense = _morphed(ratio > FOLD_EDGE_RATIO, cv2.MORPH_OPEN, 4 / mpp)
-    dense = remove_small_objects(dense, max_size=round(LEAST_UM2 / mpp**2))
+    dense = without_small(dense, area_px=round(LEAST_UM2 / mpp**2))
     thick = cv2.distanceTransform(dense.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     bands = np.zeros_like(tissue)
     for piece in regionprops(label(dense)):
@@ -198,9 +209,10 @@ def _bubbles(density: Density, mpp: float) -> Mask:
     rim = (rise > BUBBLE_RIM_DENSITY) & (palest > BUBBLE_RIM_GREY * darkest)
     rim = _morphed(rim, cv2.MORPH_CLOSE, 2)
     bubbles = np.zeros_like(rim)
-    for piece in regionprops(label(ndimage.binary_fill_holes(rim))):
+    large = without_small(filled(rim), area_px=LEAST_UM2 / mpp**2, connectivity=8)
+    for piece in regionprops(label(large)):
         thin = rim[piece.slice][piece.image].mean() < 0.5
-        if thin and piece.solidity > BUBBLE_SOLIDITY and piece.area * mpp**2 > LEAST_UM2:
+        if thin and piece.solidity > BUBBLE_SOLIDITY:
             bubbles[piece.slice] |= piece.image
     return np.asarray(bubbles, bool)
 

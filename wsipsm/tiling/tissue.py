@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from skimage.filters import threshold_otsu
-from skimage.morphology import remove_small_holes, remove_small_objects
 
-from wsipsm.models.stain import optical_density
-from wsipsm.tiling.artefacts import ink
+from wsipsm.tiling.artefacts import Density, Mask
+from wsipsm.tiling.pieces import without_small, without_small_holes
 from wsipsm.types import TileGrid
 
 CHROMA_FLOOR, CHROMA_CEILING = 0.03, 0.06
@@ -17,27 +16,25 @@ CHROMA_FLOOR, CHROMA_CEILING = 0.03, 0.06
 without glass stays whole."""
 
 
-def tissue_mask(
-    overview: NDArray[np.uint8], *, mpp: float, min_area_um2: float
-) -> NDArray[np.bool_]:
+def tissue_mask(density: Density, pen: Mask, *, mpp: float, min_area_um2: float) -> Mask:
     """Tissue of an overview, bool (y, x).
 
     Parameters
     ----------
-    overview
-        uint8 RGB (3, y, x) of the whole slide at low resolution.
+    density, pen
+        Of the overview: `artefacts.soft_density`, and the `ink` in it.
     mpp
         Microns per pixel of the overview.
     min_area_um2
         Pieces smaller than this are dropped, holes smaller than five times this are filled.
     """
-    density = ndimage.gaussian_filter(optical_density(overview), (0, 4 / mpp, 4 / mpp))
     chroma = density.max(axis=0) - density.min(axis=0)
     threshold = np.clip(_otsu(chroma), CHROMA_FLOOR, CHROMA_CEILING)
-    mask = (chroma > threshold) & ~ndimage.binary_dilation(ink(density, mpp=mpp), iterations=2)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    around_pen = cv2.dilate(pen.view(np.uint8), cross, iterations=2) > 0
+    mask = np.asarray((chroma > threshold) & ~around_pen)
     area_px = max(1, round(min_area_um2 / mpp**2))
-    mask = remove_small_holes(mask, max_size=5 * area_px)
-    return np.asarray(remove_small_objects(mask, max_size=area_px), bool)
+    return without_small(without_small_holes(mask, area_px=5 * area_px), area_px=area_px)
 
 
 def _otsu(values: NDArray[np.float32]) -> float:
