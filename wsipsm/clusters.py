@@ -1,4 +1,4 @@
-"""Dask clusters: threads of this process, a process for each GPU, jobs of SLURM, or an address."""
+"""Dask clusters: a process for each GPU, jobs of SLURM, or an address."""
 
 from __future__ import annotations
 
@@ -25,14 +25,19 @@ ENVIRONMENT = {
 _QUIET = {"dashboard_address": "127.0.0.1:0"}
 
 
+def enough_with_threads(gpus: Sequence[str]) -> bool:
+    """Whether the work is for this machine, and threads of this process need no cluster."""
+    return not os.environ.get("WSIPSM_SCHEDULER") and len(gpus) < 2
+
+
 @contextmanager
 def dask_client(workers: int, *, gpus: Sequence[str] = ()) -> Iterator[Any]:
     """A Dask client whose workers do the tasks of one stage.
 
     `WSIPSM_SCHEDULER` chooses where: an address of a Dask scheduler; `slurm` for jobs of a size
     that Dask's own settings give (`DASK_JOBQUEUE__SLURM__CORES`, `__MEMORY`, `__QUEUE`), as many as
-    there is work for, at most `WSIPSM_JOBS`; nothing for this machine: `workers` threads, or where
-    there are several `gpus` a process for each, which sees no other.
+    there is work for, at most `WSIPSM_JOBS`; nothing for this machine: `workers` threads, shared
+    among processes, one for each of `gpus`, which sees no other.
 
     Raises
     ------
@@ -50,21 +55,10 @@ def dask_client(workers: int, *, gpus: Sequence[str] = ()) -> Iterator[Any]:
             return
         if where:
             cluster = _slurm_cluster()
-        elif len(gpus) > 1:
-            cluster = _cluster_of_gpus(gpus, threads=max(1, workers // len(gpus)))
         else:
-            cluster = _cluster_of_threads(workers)
+            cluster = _cluster_of_gpus(gpus, threads=max(1, workers // len(gpus)))
         with cluster, Client(cluster) as client:
             yield client
-
-
-def _cluster_of_threads(workers: int) -> Any:
-    """Threads of this process. They are never paused for memory: nothing would wake them."""
-    from distributed import LocalCluster
-
-    return LocalCluster(
-        n_workers=1, threads_per_worker=workers, processes=False, memory_limit=0, **_QUIET
-    )
 
 
 def _cluster_of_gpus(gpus: Sequence[str], *, threads: int) -> Any:

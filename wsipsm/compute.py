@@ -7,9 +7,12 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wsipsm.clusters import dask_client
+from wsipsm.clusters import dask_client, enough_with_threads
 from wsipsm.errors import WsipsmError
 
 if TYPE_CHECKING:
@@ -28,6 +31,15 @@ RANKS = "WSIPSM_RANKS"
 T = TypeVar("T")
 R = TypeVar("R")
 
+CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Files in which a container finds how much memory it may use, bytes."""
+
+GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
+"""Of these, one is there where there is a GPU: of NVIDIA, in WSL, or of AMD."""
+
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Numbers of these parameters in glibc's malloc.h."""
 
@@ -41,11 +53,14 @@ def allotted_cores() -> int:
 
 def allotted_memory_mb() -> float:
     """Memory that this process may use: of the SLURM allocation, the cgroup, or the machine."""
-    from distributed.system import MEMORY_LIMIT
+    import psutil
 
     a_node = os.environ.get("SLURM_MEM_PER_NODE", "")
     a_core = os.environ.get("SLURM_MEM_PER_CPU", "")
-    limits = [MEMORY_LIMIT / 2**20]
+    limits = [psutil.virtual_memory().total / 2**20]
+    for path in filter(Path.exists, CGROUP_LIMITS):
+        text = path.read_text().strip()
+        limits += [int(text) / 2**20] if text.isdigit() else []  # else "max"
     limits += [float(a_node)] if a_node.isdigit() and a_node != "0" else []
     limits += [float(a_core) * allotted_cores()] if a_core.isdigit() and a_core != "0" else []
     return min(limits)
@@ -97,6 +112,8 @@ def fast_floats(device: torch.device) -> torch.autocast:
 
 def visible_gpus() -> list[str]:
     """Names of the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` takes them."""
+    if not any(path.exists() for path in GPU_DEVICES):  # torch takes seconds to say so
+        return []
     import torch
 
     if not torch.cuda.is_available():
@@ -144,8 +161,14 @@ def run_each(
     if not items:
         return []
     count = min(workers or fitting_workers(), len(items))
+    gpus = visible_gpus()
+    if enough_with_threads(gpus):
+        costs = {f"{label}-{at}": cost(item) for at, item in enumerate(items)}
+        with progress(label, total=sum(costs.values()), unit=unit) as bar:
+            done = partial(_count, bar, costs)
+            return _by_threads(function, dict(zip(costs, items, strict=True)), count, done)
     results: dict[str, R] = {}
-    with dask_client(count, gpus=visible_gpus()) as client:
+    with dask_client(count, gpus=gpus) as client:
         futures = client.map(function, items, pure=False)
         keys = [future.key for future in futures]
         costs = dict(zip(keys, map(cost, items), strict=True))
@@ -155,6 +178,31 @@ def run_each(
                 future.release()  # so that no worker that is lost takes a result with it
                 bar.update(costs[future.key])
     return [results[key] for key in keys]
+
+
+def _count(bar: Any, costs: dict[str, float], key: str, *_: object) -> None:
+    bar.update(costs[key])
+
+
+def _by_threads(
+    function: Callable[[T], R],
+    items: dict[str, T],
+    workers: int,
+    done: Callable[..., None],
+) -> list[R]:
+    """Results by threads of this process, which need no cluster; `done` is told what ended."""
+    import dask
+    from dask.callbacks import Callback
+
+    tasks = [
+        dask.delayed(partial(function, item), pure=False, traverse=False)(dask_key_name=key)
+        for key, item in items.items()
+    ]
+    with ThreadPoolExecutor(workers) as pool, Callback(posttask=done):
+        found = dask.compute(
+            *tasks, scheduler="threads", pool=pool, num_workers=workers, optimize_graph=False
+        )
+    return list(found)
 
 
 def _ended(futures: list[Any], label: str) -> Iterator[Any]:

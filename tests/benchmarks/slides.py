@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wsipsm.phantom.phantom import draw_slides
 
-DRAWN_PX, TILE_PX, FACTOR, QUALITY, MPP = 4096, 512, 4, 85, 0.25
+DRAWN_PX, TILE_PX, FACTOR, QUALITY, MPP = 4096, 512, 4, 30, 0.25
 
 
 def large_slide(folder: Path, *, size_px: int) -> Path:

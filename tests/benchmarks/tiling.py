@@ -18,19 +18,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import imagecodecs
 import numpy as np
 import openslide
 import tifffile
-import zarr
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from tests.benchmarks.slides import MPP, TILE_PX, large_slide
 from wsipsm import compute
 from wsipsm.config import Tiling
 from wsipsm.io import ngff
+from wsipsm.io.pyramid import PyramidShard, create_levels
+from wsipsm.io.resample import planes
 from wsipsm.io.tiles import WHITE, Tiles, open_tiles
 from wsipsm.tiling.tile import tile
 from wsipsm.types import Region
@@ -40,7 +42,6 @@ OURS = "`wsipsm tile`"
 
 T = TypeVar("T")
 Shard = tuple[int, int]
-Level = zarr.Array[Any]
 Peer = Callable[[Path, Path, Tiles, int], None]
 
 
@@ -51,48 +52,38 @@ def wsipsm_tile(slide: Path, target: Path, workers: int) -> Tiles:
 
 
 def openslide_regions(slide: Path, target: Path, tiles: Tiles, workers: int) -> None:
-    """Read the same shards by `read_region`, and write them into a store of the same kind."""
+    """Read the same tiles by `read_region`, and write them into a store of the same kind."""
     source = openslide.OpenSlide(slide)
-    levels = _levels(target, tiles)
 
-    def write(shard: Shard) -> None:
-        region = tiles.grid.shard(*shard)
-        image = source.read_region((region.x, region.y), 0, (region.width, region.height))
-        pixels = np.asarray(image)[..., :3].transpose(2, 0, 1)
-        _write(levels, region, np.ascontiguousarray(pixels))
+    def read(tile: Region) -> NDArray[np.uint8]:
+        image = source.read_region((tile.x, tile.y), 0, (tile.width, tile.height))
+        return planes(np.asarray(image)[..., :3])
 
-    _each(write, _shards(tiles), workers)
+    _write(target, tiles, workers, lambda: read)
 
 
 def tiatoolbox_extractor(slide: Path, target: Path, tiles: Tiles, workers: int) -> None:
-    """Cut the same tiles with the sliding-window extractor, a part of them in each thread."""
+    """Cut the same tiles with the sliding-window extractor, one for each shard."""
     from tiatoolbox.tools.patchextraction import SlidingWindowPatchExtractor
     from tiatoolbox.wsicore.wsireader import WSIReader
 
-    levels = _levels(target, tiles)
-
-    def write(shard: Shard) -> None:
-        region = tiles.grid.shard(*shard)
+    def open_slide() -> Callable[[Region], NDArray[np.uint8]]:
         extractor = SlidingWindowPatchExtractor(
             WSIReader.open(slide), (TILE_PX, TILE_PX), resolution=0, units="level"
         )
-        places = extractor.coordinate_list
-        inside = (places[:, 0] >= region.x) & (places[:, 0] < region.x + region.width)
-        inside &= (places[:, 1] >= region.y) & (places[:, 1] < region.y + region.height)
-        pixels = np.full((3, region.height, region.width), WHITE, np.uint8)
-        for index in np.flatnonzero(inside):
-            x, y = places[index][:2]
-            where = Region(int(y), int(x), TILE_PX, TILE_PX).within(region)
-            target_tile = pixels[(slice(None), *where.slices)]
-            cut = np.moveaxis(extractor[int(index)], 2, 0)
-            target_tile[:] = cut[:, : target_tile.shape[1], : target_tile.shape[2]]
-        _write(levels, region, pixels)
+        places = {(int(y), int(x)): at for at, (x, y, *_) in enumerate(extractor.coordinate_list)}
 
-    _each(write, _shards(tiles), workers)
+        def read(tile: Region) -> NDArray[np.uint8]:
+            cut = extractor[places[tile.y, tile.x]]
+            return planes(cut[: tile.height, : tile.width])
+
+        return read
+
+    _write(target, tiles, workers, open_slide)
 
 
 def floor(slide: Path, _target: Path, tiles: Tiles, workers: int) -> None:
-    """Decode the JPEG tiles of the same shards and compress their bytes, nothing else."""
+    """Decode the JPEG tiles that the stage wrote and compress their bytes, nothing else."""
     _squeeze(slide, tiles, workers, lambda _shard, _tiles: None)
 
 
@@ -110,6 +101,7 @@ def floor_on_disk(slide: Path, target: Path, tiles: Tiles, workers: int) -> None
 def _squeeze(
     slide: Path, tiles: Tiles, workers: int, write: Callable[[Shard, list[bytes]], None]
 ) -> None:
+    written = written_tiles(tiles)
     with tifffile.TiffFile(slide) as file:
         page = file.pages.first
         columns = -(-page.imagewidth // TILE_PX)
@@ -117,39 +109,41 @@ def _squeeze(
 
         def squeeze(shard: Shard) -> None:
             squeezed = []
-            for row, col in tiles.grid.tiles_of_shard(*shard):
+            for row, col in filter(written.__getitem__, tiles.grid.tiles_of_shard(*shard)):
                 index = row * columns + col
                 data = os.pread(handle, page.databytecounts[index], page.dataoffsets[index])
                 pixels = imagecodecs.jpeg8_decode(data)
-                squeezed.append(imagecodecs.zstd_encode(pixels, level=1))
+                squeezed.append(imagecodecs.zstd_encode(pixels, level=ngff.ZSTD_LEVEL))
             write(shard, squeezed)
 
         _each(squeeze, _shards(tiles), workers)
         os.close(handle)
 
 
-def _levels(target: Path, tiles: Tiles) -> list[Level]:
-    """Empty arrays like those of the stage, in a store of their own."""
-    group, grid = ngff.open_group(target, "w"), tiles.grid
-    names = sorted(name for name in ngff.open_group(tiles.path) if name.isdigit())
-    return [
-        ngff.create_array(
-            group,
-            name,
-            shape=(3, -(-grid.height_px // 2**level), -(-grid.width_px // 2**level)),
-            chunk_px=min(grid.tile_px, grid.shard_px >> level),
-            shard_px=grid.shard_px >> level,
-            dtype="uint8",
-            fill=WHITE,
-        )
-        for level, name in enumerate(names)
-    ]
+def written_tiles(tiles: Tiles) -> NDArray[np.bool_]:
+    """Tiles that the stage wrote, bool (rows, cols): those with tissue and those beside them."""
+    return np.asarray(binary_dilation(tiles.kept | tiles.excluded, np.ones((3, 3), bool)))
 
 
-def _write(levels: list[Level], region: Region, pixels: NDArray[np.uint8]) -> None:
-    for level, array in enumerate(levels):
-        ngff.write_shard(array, region.scaled_down(2**level), pixels)
-        pixels = ngff.halve(pixels)
+def _write(
+    target: Path,
+    tiles: Tiles,
+    workers: int,
+    open_slide: Callable[[], Callable[[Region], NDArray[np.uint8]]],
+) -> None:
+    """Write tiles with their pyramid as the stage does, into a store of the same kind."""
+    group = ngff.open_group(target, "w")
+    levels = create_levels(group, tiles.grid, fill=WHITE, codec=SETTINGS.codec)
+    written = written_tiles(tiles)
+
+    def write(shard: Shard) -> None:
+        read, pyramid = open_slide(), PyramidShard(levels, tiles.grid, shard)
+        for place in filter(written.__getitem__, tiles.grid.tiles_of_shard(*shard)):
+            tile = tiles.grid.tile(*place)
+            pyramid.put(tile, read(tile))
+        pyramid.write()
+
+    _each(write, _shards(tiles), workers)
 
 
 def _shards(tiles: Tiles) -> list[Shard]:
@@ -180,10 +174,11 @@ def speed(folder: Path, *, size_px: int, rounds: int, workers: int) -> None:
             if turn == 0 or peer is not tiatoolbox_extractor:  # it is long
                 shutil.rmtree(folder / "peer", ignore_errors=True)
                 _timed(times, name, partial(peer, slide, folder / "peer", tiles, workers))
-    regions = [tiles.grid.shard(*shard) for shard in _shards(tiles)]
-    pixels = sum(region.height * region.width for region in regions) / 1e6
+    written = [tiles.grid.tile(*place) for place in np.argwhere(written_tiles(tiles)).tolist()]
+    pixels = sum(tile.height * tile.width for tile in written) / 1e6
     wall, cpu = (min(pair[at] for pair in times[OURS]) for at in (0, 1))
-    print(f"{size_px} px, {pixels:.0f} MP in shards with tissue, {workers} threads\n")
+    print(f"{size_px} px, {pixels:.0f} MP in tiles that are written, {workers} threads")
+    print(f"{tiles.tissue().mean():.0%} tissue, {slide.stat().st_size / size_px**2:.2f} bytes a pixel")
     stored = sum(
         path.stat().st_size for path in (tiles.path / "0" / "c").rglob("*") if path.is_file()
     )

@@ -21,6 +21,9 @@ from wsipsm.io.runs import to_disk
 from wsipsm.types import Region
 
 
+ZSTD_LEVEL = 1
+
+
 def create_array(
     group: zarr.Group,
     name: str,
@@ -52,7 +55,7 @@ def create_array(
         fill_value=fill,
         dimension_names=axes,
         serializer=JpegCodec() if codec == "jpeg" else "auto",
-        compressors=Crc32cCodec() if codec == "jpeg" else ZstdCodec(level=1, checksum=True),
+        compressors=Crc32cCodec() if codec == "jpeg" else ZstdCodec(level=ZSTD_LEVEL, checksum=True),
     )
 
 
