@@ -57,7 +57,7 @@ def allotted_memory_mb() -> float:
 
     a_node = os.environ.get("SLURM_MEM_PER_NODE", "")
     a_core = os.environ.get("SLURM_MEM_PER_CPU", "")
-    limits = [psutil.virtual_memory().total / 2**20]
+    limits = [float(psutil.virtual_memory().total) / 2**20]
     for path in filter(Path.exists, CGROUP_LIMITS):
         text = path.read_text().strip()
         limits += [int(text) / 2**20] if text.isdigit() else []  # else "max"
@@ -191,15 +191,16 @@ def _by_threads(
     done: Callable[..., None],
 ) -> list[R]:
     """Results by threads of this process, which need no cluster; `done` is told what ended."""
-    import dask
+    from dask.base import compute
     from dask.callbacks import Callback
+    from dask.delayed import delayed
 
     tasks = [
-        dask.delayed(partial(function, item), pure=False, traverse=False)(dask_key_name=key)
+        delayed(partial(function, item), pure=False, traverse=False)(dask_key_name=key)
         for key, item in items.items()
     ]
     with ThreadPoolExecutor(workers) as pool, Callback(posttask=done):
-        found = dask.compute(
+        found = compute(
             *tasks, scheduler="threads", pool=pool, num_workers=workers, optimize_graph=False
         )
     return list(found)

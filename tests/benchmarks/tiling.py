@@ -178,7 +178,9 @@ def speed(folder: Path, *, size_px: int, rounds: int, workers: int) -> None:
     pixels = sum(tile.height * tile.width for tile in written) / 1e6
     wall, cpu = (min(pair[at] for pair in times[OURS]) for at in (0, 1))
     print(f"{size_px} px, {pixels:.0f} MP in tiles that are written, {workers} threads")
-    print(f"{tiles.tissue().mean():.0%} tissue, {slide.stat().st_size / size_px**2:.2f} bytes a pixel")
+    print(
+        f"{tiles.tissue().mean():.0%} tissue, {slide.stat().st_size / size_px**2:.2f} bytes a pixel"
+    )
     stored = sum(
         path.stat().st_size for path in (tiles.path / "0" / "c").rglob("*") if path.is_file()
     )

@@ -15,7 +15,7 @@ import tifffile
 
 from wsipsm.config import Tiling
 from wsipsm.errors import DataError, WsipsmError
-from wsipsm.io import ngff
+from wsipsm.io.shard import Shard
 from wsipsm.io.tiles import open_tiles
 from wsipsm.tiling import tile as stage
 from wsipsm.tiling.tile import tile
@@ -127,16 +127,16 @@ def test_a_full_disk_is_one_sentence_and_the_next_try_goes_on(
     drawn_slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slide, written = drawn_slides / "phantom_2.tiff", []
-    write = ngff.write_shard
+    write = Shard.write
 
-    def full(*arguments: object) -> None:
-        written.append(arguments)
+    def full(self: Shard) -> Path | None:
+        written.append(self)
         if len(written) == 9:
             raise OSError(errno.ENOSPC, "No space left on device", "c/0/1")
-        write(*arguments)
+        return write(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage.ngff, "write_shard", full)
+        patch.setattr(Shard, "write", full)
         with pytest.raises(WsipsmError, match="c/0/1: the disk is full; free some space"):
             tile(slide, tmp_path / "a.zarr", settings=SETTINGS, workers=1)
     before = len(list((tmp_path / "a.zarr.partial/done").iterdir()))

@@ -12,8 +12,8 @@ from wsipsm.config import Tiling
 from wsipsm.errors import DataError, WsipsmError
 from wsipsm.io import ngff
 from wsipsm.io.product import read_record
+from wsipsm.io.shard import Shard
 from wsipsm.io.tiles import open_tiles
-from wsipsm.tiling import tile as stage
 from wsipsm.tiling.tile import tile
 from wsipsm.types import Region
 
@@ -59,18 +59,20 @@ def test_only_tissue_and_its_neighbours_are_written(slide: Path, tmp_path: Path)
     assert (outside[:, :5] == 255).all()
 
 
-def test_the_pyramid_halves_and_is_read_by_another_library(slide: Path, tmp_path: Path) -> None:
+def test_the_pyramid_shrinks_by_four_and_is_read_by_another_library(
+    slide: Path, tmp_path: Path
+) -> None:
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
 
     tile(slide, tmp_path / "tiles.zarr", settings=SETTINGS)
     group = ngff.open_group(tmp_path / "tiles.zarr")
     first, second = np.asarray(group["0"]), np.asarray(group["1"])
-    np.testing.assert_array_equal(second, ngff.halve(first))
+    np.testing.assert_array_equal(second, ngff.quarter(first))
     location = parse_url(tmp_path / "tiles.zarr")
     assert location is not None
     node = next(iter(Reader(location)()))
-    assert [level.shape[-1] for level in node.data] == [1024, 512, 256]
+    assert [level.shape[-1] for level in node.data] == [1024, 256]
     np.testing.assert_array_equal(np.asarray(node.data[1]), second)
 
 
@@ -79,16 +81,16 @@ def test_workers_and_an_interruption_do_not_change_a_byte(
 ) -> None:
     tile(slide, tmp_path / "a.zarr", settings=SETTINGS, workers=1, name="x")
     written = []
-    write = ngff.write_shard
+    write = Shard.write
 
-    def dying(array: zarr.Array, region: Region, data: np.ndarray) -> None:
-        written.append(region)
+    def dying(self: Shard) -> Path | None:
+        written.append(self)
         if len(written) == 6:
             raise RuntimeError("the machine dies here")
-        write(array, region, data)
+        return write(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage.ngff, "write_shard", dying)
+        patch.setattr(Shard, "write", dying)
         with pytest.raises(RuntimeError):
             tile(slide, tmp_path / "b.zarr", settings=SETTINGS, workers=1, name="x")
     assert not (tmp_path / "b.zarr").exists()

@@ -20,7 +20,6 @@ from wsipsm.io.jpeg_codec import JpegCodec
 from wsipsm.io.runs import to_disk
 from wsipsm.types import Region
 
-
 ZSTD_LEVEL = 1
 
 
@@ -55,7 +54,9 @@ def create_array(
         fill_value=fill,
         dimension_names=axes,
         serializer=JpegCodec() if codec == "jpeg" else "auto",
-        compressors=Crc32cCodec() if codec == "jpeg" else ZstdCodec(level=ZSTD_LEVEL, checksum=True),
+        compressors=Crc32cCodec()
+        if codec == "jpeg"
+        else ZstdCodec(level=ZSTD_LEVEL, checksum=True),
     )
 
 

@@ -82,7 +82,11 @@ class _Coder:
         if self._jpeg is None:
             return bytes(self._zstd.encode(pixels))
         coded = self._jpeg.encode_pixels(pixels)
-        return coded + google_crc32c.value(coded).to_bytes(4, "little")
+        return coded + _checksum(coded)
+
+
+def _checksum(coded: bytes) -> bytes:
+    return int(google_crc32c.value(coded)).to_bytes(4, "little")
 
 
 def _index(chunks: list[bytes]) -> bytes:
@@ -92,4 +96,4 @@ def _index(chunks: list[bytes]) -> bytes:
     index = np.stack([offsets, lengths], axis=1).astype("<u8")
     index[lengths == 0] = _MISSING
     coded = index.tobytes()
-    return coded + google_crc32c.value(coded).to_bytes(4, "little")
+    return coded + _checksum(coded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 
 from wsipsm.io.source import on_white
 from wsipsm.types import Region
+
+LEFTOVER_BYTES = 64 << 20
+"""Decoded blocks that a level keeps for the regions beside those that have been read."""
 
 CHROMA_STEPS = slice(46, 48)
 """Where a JPEG 2000 codestream says how many pixels a chroma sample covers, across and down."""
@@ -52,6 +56,7 @@ class TiffLevel:
         self._planes = keyframe.samplesperpixel if keyframe.planarconfig == 2 else 1
         self._premultiplied = is_premultiplied(keyframe)
         self._ycbcr = ycbcr
+        self._leftovers = _Leftovers()
         self._rows, self._cols = (
             -(-size // block)
             for size, block in zip((self.height_px, self.width_px), self.block_px, strict=True)
@@ -62,27 +67,29 @@ class TiffLevel:
 
         A block that the file does not hold, and one that cannot be decoded, is white.
         """
-        out = np.empty((region.height, region.width, 3), np.uint8)
+        out: NDArray[np.uint8] | None = None
         unreadable = []
         for row, col, block in self._touched(region):
+            shared = _shared(block, region)
             try:
-                pixels = self._block(row * self._cols + col)
+                pixels = self._wanted(row * self._cols + col, block, shared)
             except MemoryError:
                 raise
             except Exception as error:  # decoders raise errors of every kind
                 unreadable.append(Unreadable(block, str(error) or type(error).__name__))
                 pixels = None
-            top, left = max(block.y, region.y), max(block.x, region.x)
-            bottom = min(block.y + block.height, region.y + region.height)
-            right = min(block.x + block.width, region.x + region.width)
-            shared = Region(top, left, bottom - top, right - left)
-            target = out[shared.within(region).slices]
-            target[:] = 255 if pixels is None else pixels[shared.within(block).slices]
+            if shared == region and pixels is not None:
+                return pixels, unreadable
+            if out is None:
+                out = np.empty((region.height, region.width, 3), np.uint8)
+            out[shared.within(region).slices] = 255 if pixels is None else pixels
+        assert out is not None
         return out, unreadable
 
     def close(self) -> None:
         """Close the file."""
         self._close()
+        self._leftovers = _Leftovers()
 
     def _touched(self, region: Region) -> Iterator[tuple[int, int, Region]]:
         """Row, column and pixels of the blocks that meet a region."""
@@ -92,6 +99,17 @@ class TiffLevel:
                 y, x = row * height, col * width
                 size = min(height, self.height_px - y), min(width, self.width_px - x)
                 yield row, col, Region(y, x, *size)
+
+    def _wanted(self, index: int, block: Region, shared: Region) -> NDArray[np.uint8] | None:
+        """Pixels of the part of a block that is wanted now."""
+        area = shared.height * shared.width
+        pixels = self._leftovers.take(index, area)
+        if pixels is None:
+            pixels = self._block(index)
+            left = block.height * block.width - area
+            if pixels is not None and left:
+                self._leftovers.keep(index, pixels, left)
+        return None if pixels is None else pixels[shared.within(block).slices]
 
     def _block(self, index: int) -> NDArray[np.uint8] | None:
         """Pixels (height, width, 3) of a block, at least as many as lie in the level."""
@@ -116,6 +134,47 @@ class TiffLevel:
             return None
         pixels = np.asarray(decoded[0], np.uint8)
         return _rgb(pixels) if self._ycbcr and not _has_small_chroma(data) else pixels
+
+
+class _Leftovers:
+    """Decoded blocks of which a part has not been read yet: neighbouring regions share them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[int, tuple[NDArray[np.uint8], int]] = {}
+        self._bytes = 0
+
+    def take(self, index: int, area: int) -> NDArray[np.uint8] | None:
+        """Pixels of a block, if they are here; `area` of them is read now."""
+        with self._lock:
+            if index not in self._kept:
+                return None
+            pixels, left = self._kept.pop(index)
+            self._bytes -= pixels.nbytes
+            if left > area:
+                self._keep(index, pixels, left - area)
+            return pixels
+
+    def keep(self, index: int, pixels: NDArray[np.uint8], left: int) -> None:
+        """Keep a block of which `left` pixels have not been read, for as long as there is room."""
+        with self._lock:
+            if index not in self._kept:
+                self._keep(index, pixels, left)
+
+    def _keep(self, index: int, pixels: NDArray[np.uint8], left: int) -> None:
+        self._kept[index] = pixels, left
+        self._bytes += pixels.nbytes
+        while self._bytes > LEFTOVER_BYTES:
+            oldest = next(iter(self._kept))
+            self._bytes -= self._kept.pop(oldest)[0].nbytes
+
+
+def _shared(one: Region, other: Region) -> Region:
+    """The pixels that two regions have in common."""
+    top, left = max(one.y, other.y), max(one.x, other.x)
+    bottom = min(one.y + one.height, other.y + other.height)
+    right = min(one.x + one.width, other.x + other.width)
+    return Region(top, left, bottom - top, right - left)
 
 
 def block_of(keyframe: Any) -> tuple[int, int]:

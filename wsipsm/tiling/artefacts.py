@@ -114,10 +114,13 @@ def focus(tile: NDArray[np.uint8], *, mpp: float) -> float:
     if mpp > COARSEST_FOCUS_MPP:
         return 1.0
     blocks = [max(1, round(side * mpp / BLOCK_UM)) for side in green.shape[::-1]]
-    tissue = _means((green < _GLASS).astype(np.float32), blocks)
+    stained = cv2.threshold(green, _GLASS - 1, 255, cv2.THRESH_BINARY_INV)[1]
+    tissue = _means(np.asarray(stained, np.uint8), blocks) >= 255 * BLOCK_TISSUE
+    if not tissue.any():
+        return 1.0
     fine, *others = _octaves(np.asarray(cv2.LUT(green, _DENSITY), np.float32), blocks)
-    coarse = np.sum(others, axis=0)
-    judged = (tissue >= BLOCK_TISSUE) & (coarse >= BLOCK_TEXTURE)
+    coarse = others[0] + others[1] + others[2]
+    judged = tissue & (coarse >= BLOCK_TEXTURE)
     if not judged.any():
         return 1.0
     fine = np.maximum(fine - NOISE, 0)
@@ -160,12 +163,13 @@ def _octaves(density: Density, blocks: list[int]) -> list[Density]:
     bands = []
     for _ in range(4):
         softer = np.asarray(cv2.GaussianBlur(density, (5, 5), 1.0), np.float32)
-        bands.append(_means(np.square(density - softer), blocks))
+        band = cv2.subtract(density, softer)
+        bands.append(_means(np.asarray(cv2.multiply(band, band, dst=band), np.float32), blocks))
         density = softer[::2, ::2]
     return bands
 
 
-def _means(plane: Density, size: Sequence[int]) -> Density:
+def _means(plane: Density | NDArray[np.uint8], size: Sequence[int]) -> Density:
     return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.float32)
 
 

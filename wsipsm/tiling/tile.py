@@ -22,11 +22,11 @@ from wsipsm.io.pyramid import FACTOR, PyramidShard, create_levels
 from wsipsm.io.slide import Slide, open_slide
 from wsipsm.io.source import unreadable
 from wsipsm.io.tiles import ARTEFACTS, WHITE
-from wsipsm.tiling.artefacts import find_artefacts, focus, ink, left_out, soft_density
-from wsipsm.tiling.tissue import mask_share, tissue_mask
+from wsipsm.tiling.artefacts import find_artefacts, focus, left_out
+from wsipsm.tiling.overview import Overview, look
+from wsipsm.tiling.tissue import mask_share
 from wsipsm.types import Region, TileGrid
 
-OVERVIEW_PX, OVERVIEW_MPP, STRIP_PX = 2048, 2.0, 256
 BLUR, UNREADABLE = SEEN_IN_TILES = ("artefacts/blur", "unreadable")
 
 
@@ -65,7 +65,8 @@ def tile(
         with making(target, provenance) as partial:
             grid = TileGrid(*source.size_at(settings.mpp), settings.tile_px, settings.shard_tiles)
             group = ngff.open_group(partial.path, "a")
-            overview = _overview(source, settings, workers or compute.fitting_workers())
+            threads = workers or compute.fitting_workers()
+            overview = look(source, settings, threads=threads)
             tissue = _write_index(group, overview, grid, settings)
             scores = {name: _scores(group, name, grid) for name in SEEN_IN_TILES}
             levels = create_levels(group, grid, fill=WHITE, codec=settings.codec)
@@ -82,14 +83,7 @@ def tile(
             )
             with ThreadPoolExecutor(1) as beside:
                 artefacts = beside.submit(_write_artefacts, group, overview, grid)
-                compute.run_each(
-                    write,
-                    write.todo(),
-                    workers=workers,
-                    label="tile",
-                    cost=write.megapixels,
-                    unit="MP",
-                )
+                _write_shards(write, threads)
                 artefacts.result()
             lost = max(overview.unreadable_share, _judge(group, tissue, slide, settings))
             image = ngff.multiscales(
@@ -124,48 +118,8 @@ def _facts(source: Slide, path: Path, *, name: str, stain: Stain) -> dict[str, A
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Overview:
-    """A slide at low resolution: pixels uint8 (3, y, x), and what they show."""
-
-    path: Path
-    pixels: NDArray[np.uint8]
-    mpp: float
-    density: NDArray[np.float32]
-    pen: NDArray[np.bool_]
-    tissue: NDArray[np.bool_]
-    unreadable_share: float
-
-
-def _overview(source: Slide, settings: Tiling, workers: int) -> _Overview:
-    longest_um = max(source.height_px, source.width_px) * source.mpp
-    mpp = source.whole_mpp(OVERVIEW_MPP, least=longest_um / OVERVIEW_PX)
-    height, width = source.size_at(mpp)
-    strips = [
-        Region(top, 0, min(STRIP_PX, height - top), width) for top in range(0, height, STRIP_PX)
-    ]
-    with ThreadPoolExecutor(workers) as pool:
-        read = functools.partial(source.read, mpp=mpp)
-        pixels = np.concatenate(list(pool.map(read, strips)), axis=1)
-    lost = source.unreadable_share(Region(0, 0, height, width), mpp=mpp)
-    if lost > settings.max_unreadable_share:
-        raise unreadable(source.path, source.unreadable_reason, share=lost)
-    density = soft_density(pixels, mpp=mpp)
-    pen = ink(density, mpp=mpp)
-    mask = tissue_mask(density, pen, mpp=mpp, min_area_um2=settings.min_tissue_um2)
-    return _Overview(
-        path=source.path,
-        pixels=pixels,
-        mpp=mpp,
-        density=density,
-        pen=pen,
-        tissue=mask,
-        unreadable_share=lost,
-    )
-
-
 def _write_index(
-    group: zarr.Group, overview: _Overview, grid: TileGrid, settings: Tiling
+    group: zarr.Group, overview: Overview, grid: TileGrid, settings: Tiling
 ) -> NDArray[np.bool_]:
     """Write the overview and the share of tissue in each tile; returns the tiles with tissue."""
     share = mask_share(overview.tissue, grid)
@@ -179,13 +133,25 @@ def _write_index(
     return tissue
 
 
-def _write_artefacts(group: zarr.Group, overview: _Overview, grid: TileGrid) -> None:
+def _write_artefacts(group: zarr.Group, overview: Overview, grid: TileGrid) -> None:
     """Write the masks of the overview, and the share of each artefact in each tile."""
     mpp, tissue = overview.mpp, overview.tissue
     found = find_artefacts(overview.density, overview.pen, mpp=mpp, tissue=tissue)
     _put_masks(group, {"tissue": tissue, **found}, mpp)
     for name, mask in found.items():
         _put(group, f"artefacts/{name}", mask_share(mask, grid))
+
+
+def _write_shards(write: _WriteShard, threads: int) -> None:
+    """Write all shards; one thread more than asked for, since one waits for the disk."""
+    compute.run_each(
+        write,
+        write.todo(),
+        workers=threads + 1,
+        label="tile",
+        cost=write.megapixels,
+        unit="MP",
+    )
 
 
 def _put_masks(group: zarr.Group, masks: dict[str, NDArray[np.bool_]], mpp: float) -> None:
