@@ -11,9 +11,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.io.formats import draw, generic
 from wsipsm.io import tiff_source
 from wsipsm.io.ome_xml import ome_facts
 from wsipsm.io.slide import Slide, open_slide
+from wsipsm.io.tiff_level import TiffLevel
 from wsipsm.types import Region
 
 Refusal = Callable[..., str]
@@ -199,3 +201,26 @@ def test_a_file_that_ends_too_early_lacks_its_end(
         everything = Region(0, 0, 600, 700)
         assert 0.5 < slide.unreadable_share(everything, mpp=0.25) < 1
         assert slide.unreadable_reason == "the file ends too early"
+
+
+def test_blocks_that_regions_share_are_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Whole
+) -> None:
+    path = generic(tmp_path / "a.tif", [draw(600, 700)], side=240)
+    decoded = []
+    block = TiffLevel._block
+
+    def counted(self: TiffLevel, index: int) -> NDArray[np.uint8] | None:
+        decoded.append(index)
+        return block(self, index)
+
+    with open_slide(path) as slide:
+        image = whole(slide, 0.25)
+        monkeypatch.setattr(TiffLevel, "_block", counted)
+        for top in range(0, 600, 128):
+            for left in range(0, 700, 128):
+                region = Region(top, left, min(128, 600 - top), min(128, 700 - left))
+                np.testing.assert_array_equal(
+                    slide.read(region, mpp=0.25), image[(slice(None), *region.slices)]
+                )
+    assert sorted(decoded) == list(range(9))

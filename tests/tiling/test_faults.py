@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,6 +144,28 @@ def test_a_full_disk_is_one_sentence_and_the_next_try_goes_on(
     assert before >= 1
     tile(slide, tmp_path / "a.zarr", settings=SETTINGS, workers=1)
     assert (tmp_path / "a.zarr").exists()
+
+
+def test_a_file_that_vanishes_is_one_sentence_and_the_next_try_goes_on(
+    drawn_slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide, away = tmp_path / "a.tiff", tmp_path / "away.tiff"
+    shutil.copy(drawn_slides / "phantom_2.tiff", slide)
+    tile(slide, tmp_path / "a.zarr", settings=SETTINGS)
+    write = stage._write_shards
+
+    def vanishing(*arguments: Any) -> None:
+        slide.rename(away)
+        write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "_write_shards", vanishing)
+        with pytest.raises(DataError, match=r"a\.tiff: no such file; correct the path"):
+            tile(slide, tmp_path / "b.zarr", settings=SETTINGS)
+    assert not (tmp_path / "b.zarr").exists()
+    away.rename(slide)
+    tile(slide, tmp_path / "b.zarr", settings=SETTINGS)
+    assert digest(tmp_path / "b.zarr") == digest(tmp_path / "a.zarr")
 
 
 def test_a_lossy_store_is_small_close_and_deterministic(drawn_slides: Path, tmp_path: Path) -> None:
