@@ -11,12 +11,13 @@ result is within 0.6 of the exact mean, 0.5 of it by rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from wsipsm.types import Region
 
@@ -24,9 +25,6 @@ WEIGHT_UNIT = 1 << 12
 BETWEEN_UNIT = 1 << 4
 BLOCK_PIXELS = 1 << 22
 """Source pixels held at once: 4 million, about 120 MB as they are multiplied."""
-
-STRETCH_PX = 64
-"""Source pixels along an axis that one product of matrices takes: few products, few zeros."""
 
 Read = Callable[[Region], NDArray[np.uint8]]
 
@@ -102,10 +100,27 @@ def _block(
 def _by_weights(
     read: Read, region: Region, source_px: tuple[int, int], step: tuple[float, float]
 ) -> NDArray[np.uint8]:
+    """Weighted means along both axes; every sum is a whole number < 2**24."""
     top, down = axis_weights(region.y, region.height, step=step[0], size=source_px[0])
     left, across = axis_weights(region.x, region.width, step=step[1], size=source_px[1])
-    pixels = planes(read(Region(top, left, down.shape[1], across.shape[1])))
-    return _weighted(pixels, down, across)
+    pixels = read(Region(top, left, down.needed, across.needed))
+    between = _rows(pixels, down, BETWEEN_UNIT / WEIGHT_UNIT).astype(np.uint16)
+    turned = _rows(cv2.transpose(between), across, 1 / (BETWEEN_UNIT * WEIGHT_UNIT))
+    return planes(np.asarray(cv2.transpose(turned.astype(np.uint8)), np.uint8))
+
+
+def _rows(lines: NDArray[Any], weights: Weights, unit: float) -> NDArray[np.float32]:
+    """Weighted sums of rows of an image (y, x, 3), in `unit`, halves rounded up."""
+    flat = lines.reshape(len(lines), -1)
+    out = np.zeros((len(weights.lowest), flat.shape[1]), np.float32)
+    part = np.empty_like(out)
+    for at, column in enumerate(weights.units.T):
+        rows = np.take(flat, weights.lowest + at, axis=0, mode="clip")
+        np.multiply(rows, column[:, None], out=part)
+        out += part
+    out *= np.float32(unit)
+    out += np.float32(0.5)
+    return np.floor(out, out=out).reshape(-1, *lines.shape[1:])
 
 
 def planes(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -123,33 +138,26 @@ def _shrink(pixels: NDArray[np.uint8], factors: tuple[int, int]) -> NDArray[np.u
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _weighted(pixels: NDArray[np.uint8], down: csr_array, across: csr_array) -> NDArray[np.uint8]:
-    """Weighted means of planes (3, y, x) along both axes; every sum is a whole number < 2**24."""
-    height, width = down.shape[0], across.shape[0]
-    lines = pixels.reshape(-1, pixels.shape[2])
-    between = np.empty((len(lines), width), np.float32)
-    for rows, part, weights in _stretches(across):
-        np.matmul(lines[:, part].astype(np.float32), weights.T, out=between[:, rows])
-    np.rint(between * np.float32(BETWEEN_UNIT / WEIGHT_UNIT), out=between)
-    between = between.reshape(3, -1, width)
-    out = np.empty((3, height, width), np.uint8)
-    unit = np.float32(1 / (BETWEEN_UNIT * WEIGHT_UNIT))
-    for rows, part, weights in _stretches(down):
-        out[:, rows] = np.floor(np.matmul(weights, between[:, part]) * unit + np.float32(0.5))
-    return out
+@dataclass(frozen=True)
+class Weights:
+    """Weights of source pixels in the working pixels of a stretch of one axis.
+
+    Attributes
+    ----------
+    lowest
+        int64 (count,): the first source pixel of each, counted from the first that is needed.
+    units
+        float32 (count, n): whole multiples of 1 / `WEIGHT_UNIT`, of that pixel and those after it.
+    needed
+        Source pixels that are needed for all.
+    """
+
+    lowest: NDArray[np.int64]
+    units: NDArray[np.float32]
+    needed: int
 
 
-def _stretches(matrix: csr_array) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
-    """Rows of a banded matrix, the columns they need, and their weights in units, float32."""
-    count = max(1, round(STRETCH_PX * matrix.shape[0] / matrix.shape[1]))
-    for start in range(0, matrix.shape[0], count):
-        rows = matrix[start : start + count]
-        columns = slice(int(rows.indices.min()), int(rows.indices.max()) + 1)
-        weights = (rows[:, columns] * WEIGHT_UNIT).toarray().astype(np.float32)
-        yield slice(start, start + rows.shape[0]), columns, weights
-
-
-def axis_weights(start: int, count: int, *, step: float, size: int) -> tuple[int, csr_array]:
+def axis_weights(start: int, count: int, *, step: float, size: int) -> tuple[int, Weights]:
     """Weights of source pixels in the working pixels [start, start + count) of one axis.
 
     Parameters
@@ -162,19 +170,16 @@ def axis_weights(start: int, count: int, *, step: float, size: int) -> tuple[int
 
     Returns
     -------
-    The first source pixel that is needed, and weights float64 (count, needed pixels); each row
-    sums to exactly 1.
+    The first source pixel that is needed, and weights, of which each row sums to 1.
     """
     index = np.arange(start, start + count)
     lowest, weights = _area(index, step, size) if step >= 1 else _linear(index, step, size)
-    columns = lowest[:, None] + np.arange(weights.shape[1])
     used = weights > 0
+    columns = lowest[:, None] + np.arange(weights.shape[1])
     first, last = int(columns[used].min()), int(columns[used].max())
-    rows = np.broadcast_to(np.arange(count)[:, None], columns.shape)
-    matrix = csr_array(
-        (weights[used], (rows[used], columns[used] - first)), shape=(count, last + 1 - first)
-    )
-    return first, matrix
+    taps = int(np.flatnonzero(used.any(axis=0))[-1]) + 1
+    units = (weights[:, :taps] * WEIGHT_UNIT).astype(np.float32)
+    return first, Weights(lowest - first, units, last + 1 - first)
 
 
 def _area(
