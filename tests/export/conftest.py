@@ -19,6 +19,7 @@ from skimage.measure import find_contours, regionprops
 from wsipsm.io import ngff
 from wsipsm.io.parquet import CELL_SCHEMA, write_cells
 from wsipsm.io.product import Provenance, write_record
+from wsipsm.io.pyramid import FACTOR
 from wsipsm.io.tiles import ARTEFACTS
 from wsipsm.types import MEASUREMENTS
 
@@ -145,18 +146,19 @@ def save_tiles(tmp_path: Path) -> Callable[..., Path]:
         mask[4:6, 5:8] = 0
         mask[12:18, 20:28] = 1
         for level in range(2):
-            side = 64 >> level
+            factor = FACTOR**level
+            side = 64 // factor
             image = ngff.create_array(
                 group,
                 str(level),
-                shape=(3, 200 >> level, 300 >> level),
+                shape=(3, 200 // factor, 300 // factor),
                 chunk_px=side // 2,
                 shard_px=side,
                 dtype="uint8",
                 fill=255,
             )
             image[:, 10:20, 10:20] = level
-        scales = ngff.multiscales(slide, axes="cyx", mpp=5.0, levels=2)
+        scales = ngff.multiscales(slide, axes="cyx", mpp=5.0, levels=2, factor=FACTOR)
         group.attrs["ome"] = {"version": "0.5", "multiscales": [scales]}
         group.create_array("labels/tissue/0", data=mask)
         share = np.ones((7, 10), np.float32)

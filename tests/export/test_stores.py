@@ -102,7 +102,7 @@ def test_ome_zarr_reads_the_labels_with_their_image(
     image, labels = (node for node in Reader(parse_url(str(target)))() if node.data)
     assert image.zarr.path.endswith("tiles.zarr")
     assert {type(spec) for spec in labels.specs} == {Label, Multiscales}
-    assert [level.shape for level in labels.data] == [(200, 300), (100, 150)]
+    assert [level.shape for level in labels.data] == [(200, 300), (50, 75)]
     found = labels.data[0].compute()
     rows = read_cells(slide[0])
     whole = fill_polygons(polygons_of(rows), np.arange(1, 61), Region(0, 0, 200, 300), scale=10)
@@ -112,8 +112,8 @@ def test_ome_zarr_reads_the_labels_with_their_image(
     x, y = (rows[name].to_numpy().astype(int) // 10 for name in ("centroid_x", "centroid_y"))
     assert found[y, x].tolist() == list(range(1, 61))
     scale, shift = labels.metadata["coordinateTransformations"][1]
-    assert scale["scale"] == [10.0, 10.0]
-    assert shift["translation"] == [2.5, 2.5]
+    assert scale["scale"] == [20.0, 20.0]
+    assert shift["translation"] == [7.5, 7.5]
 
 
 def test_shards_without_cells_are_not_written(tmp_path: Path, slide: tuple[Path, Path]) -> None:
@@ -158,7 +158,7 @@ def test_spatialdata_reads_cells_table_and_image(tmp_path: Path, slide: tuple[Pa
     assert table.obs["class"].tolist() == rows["class"].to_pylist()
     assert list(table.uns["class_colors"]) == list(COLOURS)
     image = found["tiles"]["scale1"]["image"]
-    assert image.shape == (3, 100, 150)
+    assert image.shape == (3, 50, 75)
     assert (image[:, 12, 12].values == 1).all()
     extent = spatialdata.get_extent(found["tiles"], coordinate_system="global")
     assert extent["x"] == pytest.approx((0, 3000))
