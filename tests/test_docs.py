@@ -114,6 +114,14 @@ def test_example_of_ki67(project: Path, tmp_path: Path) -> None:
     assert float(said) == pytest.approx(0.5, abs=0.01), "every second cell was made positive"
 
 
+def test_measured_settings_are_those_of_their_command() -> None:
+    from tests.benchmarks.settings import CHANGES
+
+    measured = (REPOSITORY / "docs/settings.md").read_text().partition("## Measured")[2]
+    assert named(measured)
+    assert named(measured) <= set(CHANGES)
+
+
 def test_outputs_name_every_column(products: Any) -> None:
     columns = (REPOSITORY / "docs/outputs.md").read_text().partition("## Columns")[2]
     schema = pq.read_schema(products.cells)
