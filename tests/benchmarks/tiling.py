@@ -2,6 +2,8 @@
 
 python -m tests.benchmarks.tiling speed     the table of docs/performance.md
 python -m tests.benchmarks.tiling memory    peak memory of a small and a large slide
+
+`tests.benchmarks.tiling_parts` tells what the stage spends its time on.
 """
 
 from __future__ import annotations
