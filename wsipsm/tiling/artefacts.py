@@ -180,10 +180,16 @@ def _halved(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _folds(density: Density, mpp: float, tissue: Mask) -> Mask:
     """Bands that are denser than the tissue around them, by layers of the same hue."""
-    here = np.maximum(_smooth(density, 4 / mpp) - _glass(density, tissue), 0)
+    here = _smooth(density, 4 / mpp)
+    here -= _glass(density, tissue)
+    np.maximum(here, 0, out=here)
     around = _mean_around(here, tissue, 100 / mpp)
     total, usual = here.sum(axis=0), np.maximum(around.sum(axis=0), 0.05)
-    hue = np.abs(here / np.maximum(total, 1e-3) - around / usual).max(axis=0)
+    here /= np.maximum(total, 1e-3)
+    around /= usual
+    here -= around
+    hue = np.abs(here, out=here).max(axis=0)
+    del here, around
     ratio = np.where(tissue & (hue < FOLD_HUE), total / usual, 0)
     dense = _morphed(ratio > FOLD_EDGE_RATIO, cv2.MORPH_OPEN, 4 / mpp)
     dense = without_small(dense, area_px=round(LEAST_UM2 / mpp**2))
@@ -232,8 +238,10 @@ def _mean_around(planes: Density, where: Mask, sigma_px: float) -> Density:
     size = (max(1, width // coarse), max(1, height // coarse))
     weight = _shrunk(where.astype(np.float32), size, sigma_px / coarse)
     totals = [_shrunk(plane * where, size, sigma_px / coarse) for plane in planes]
-    means = [total / np.maximum(weight, 1e-6) for total in totals]
-    return np.asarray([cv2.resize(mean, (width, height)) for mean in means], np.float32)
+    out = np.empty_like(planes)
+    for total, mean in zip(totals, out, strict=True):
+        cv2.resize(total / np.maximum(weight, 1e-6), (width, height), dst=mean)
+    return out
 
 
 def _shrunk(plane: Density, size: tuple[int, int], sigma_px: float) -> Density:
