@@ -68,6 +68,13 @@ def running(project: Project) -> list[str]:
     return [job.id for job in site.jobs_of(project.folder) if job.state == "RUNNING"]
 
 
+def suspend(project: Project, run: subprocess.Popen[bytes]) -> None:
+    """Stop the project's one job as soon as it runs: it must not end before it is ended."""
+    until(lambda: running(project), run, what="its job ran")
+    (job,) = running(project)
+    subprocess.run(["scontrol", "suspend", job], check=True)
+
+
 def dask_jobs() -> list[str]:
     """Ids of the Dask workers' jobs that run."""
     said = site.answer("squeue", "--noheader", "--states=RUNNING", "--format=%i %j") or ""

@@ -32,7 +32,18 @@ from wsipsm.site.doctor import Check, examine
 from wsipsm.tiling.tile import tile
 
 from .conftest import REPOSITORY, Project
-from .sbatch import PROFILES, SMALL, dask_jobs, pending, records, running, start, until, words_for
+from .sbatch import (
+    PROFILES,
+    SMALL,
+    dask_jobs,
+    pending,
+    records,
+    running,
+    start,
+    suspend,
+    until,
+    words_for,
+)
 from .test_runs import CELLS, same_cells
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
@@ -102,7 +113,7 @@ def begun(
 
 def test_a_killed_coordinator_is_resumed_without_a_second_writer(victim: Project) -> None:
     with start(victim, TILES) as killed:
-        until(lambda: running(victim), killed, what="its job ran")
+        suspend(victim, killed)
         os.killpg(killed.pid, signal.SIGKILL)
     left = {job.id for job in site.jobs_of(victim.folder)}
     assert left, "SLURM's jobs outlive the coordinator"
@@ -120,7 +131,7 @@ def test_a_killed_coordinator_is_resumed_without_a_second_writer(victim: Project
 
 def test_an_interrupted_run_cancels_its_jobs(victim: Project) -> None:
     with start(victim, TILES) as interrupted:
-        until(lambda: site.jobs_of(victim.folder), interrupted, what="a job was sent")
+        suspend(victim, interrupted)
         refused = victim.end([sys.executable, "-m", "wsipsm.cli", "resume"])
         assert "its workflow is running (process" in refused.stdout
         interrupted.send_signal(signal.SIGINT)
