@@ -46,6 +46,10 @@ ORDER: list[tuple[str, str, str]] = [
      "test_project_of_the_wheel_alone_is_planned"),  # in full by continuous integration
     ("", f"snakemake{SLURM}", "elsewhere tests/workflow/test_slurm.py::"
      "test_every_stage_by_sbatch_makes_the_bytes_of_a_run_without_it"),
+    ("", r"snakemake results/qupath/unet --batch project=1/10", "elsewhere tests/workflow/"
+     "test_dag.py::test_a_batch_holds_its_share_of_the_slides_and_the_models"),
+    ("", r"python -m cProfile -m snakemake --dry-run .*", "elsewhere tests/test_layout.py::"
+     "test_project_of_the_wheel_alone_is_planned"),
     ("", r"snakemake --report .*", "elsewhere tests/workflow/test_dag.py::"
      "test_snakemakes_own_report_carries_the_pages"),
     ("", r"snakemake --lint", "checked"),
@@ -175,6 +179,7 @@ class Ways:
 def _run_module(module: str, words: list[str]) -> str:
     """Run a module with words in this process, and return what it says."""
     said, former = io.StringIO(), sys.argv
+    sys.modules.pop(module, None)  # another test may have loaded it by its own name
     sys.argv = [module, *words]
     try:
         with contextlib.redirect_stdout(said):

@@ -78,11 +78,16 @@ class Store:
 
 @pytest.fixture
 def forked() -> Iterator[None]:
-    """Let workers start quickly, and give an item up after the second worker that it kills."""
+    """Let workers start quickly, and give an item up after the second worker that it kills.
+
+    A cluster that misses a worker for a while ends it for good, though its nanny may be about to
+    start it again.
+    """
     with dask.config.set(
         {
             "distributed.worker.multiprocessing-method": "forkserver",
             "distributed.scheduler.allowed-failures": 1,
+            "distributed.deploy.lost-worker-timeout": "1 hour",
         }
     ):
         yield

@@ -92,6 +92,15 @@ def test_segment_anything_is_asked_by_the_u_net_and_takes_the_adapter_of_a_slide
         assert any(start in line for line in commands["segment"])
 
 
+def test_a_batch_holds_its_share_of_the_slides_and_the_models(project: Project) -> None:
+    slides = [f"{letter} slides/a.tiff {'test' if letter > 'b' else 'train'} " for letter in "abcd"]
+    project.list_slides(*slides)
+    planned = project.planned("--batch", "project=1/2", "--", "results/qupath/unet")
+    assert planned["train"] == 1
+    assert planned["segment"] < 4
+    assert planned["tile"] < 4
+
+
 @pytest.mark.parametrize("profile", ["local", "slurm", "generic"])
 def test_profiles_are_read(project: Project, profile: str) -> None:
     path = REPOSITORY / "workflow/profiles" / profile
