@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsipsm.compute import progress, training_processes
+from wsipsm.compute import fast_floats, progress, training_processes
 from wsipsm.errors import DataError
 from wsipsm.io.checkpoint import save
 from wsipsm.io.runs import to_disk
@@ -206,9 +206,7 @@ class _Run:
             replica.train()
             replica.zero_grad()
             tensors = [torch.stack(column).to(self.device) for column in zip(*part, strict=True)]
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"
-            ):
+            with fast_floats(self.device):
                 loss = loss_of(replica, *tensors) * (len(part) / self.plan.batch)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()

@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wsipsm.compute import fast_floats
 from wsipsm.config import Inference, Prompting
 from wsipsm.errors import SettingsError
 from wsipsm.models.instances import tidy_objects
@@ -125,10 +126,7 @@ class SamSegmenter:
     ) -> list[Segmented]:
         """Segment uint8 RGB tiles (n, 3, y, x); `regions` say where on the slide each lies."""
         device = self.sam.get_buffer("pixel_mean").device
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"),
-        ):
+        with torch.inference_mode(), fast_floats(device):
             asked = self.prompter(images, regions)
             return [
                 self._cells(torch.from_numpy(image).to(device), views)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import remove_small_holes
 
+from wsipsm.compute import fast_floats
 from wsipsm.config import Inference, Prompting
 from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
@@ -164,10 +165,7 @@ class UNetSegmenter:
         """
         inputs = to_input(images).to(self.device, memory_format=torch.channels_last)
         total = torch.zeros(0)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"),
-        ):
+        with torch.inference_mode(), fast_floats(self.device):
             for turn in range(self.settings.rotations):
                 output = self.network(torch.rot90(inputs, turn, (2, 3))).float()
                 output[:, :-1] = torch.softmax(output[:, :-1], dim=1)
