@@ -115,9 +115,9 @@ class Pseudomasks(Section):
     psm_weight: float = Field(
         0.75, ge=0, description="weight of the activation map beside stain density, for cluster"
     )
-    smoothing_um: float = Field(0.375, ge=0, description="Gaussian sigma of stain density, microns")
+    smoothing_um: float = Field(0.25, ge=0, description="Gaussian sigma of stain density, microns")
     near_um: float = Field(
-        10, gt=0, description="Gaussian sigma of the near surroundings of a pixel, microns"
+        7.5, gt=0, description="Gaussian sigma of the near surroundings of a pixel, microns"
     )
     far_um: float = Field(
         40, gt=0, description="Gaussian sigma of the far surroundings of a pixel, microns"

@@ -17,6 +17,9 @@ from wsipsm.pseudomasks.labellers import Labeller, fit_cluster, fit_psm, fit_sta
 
 BACKGROUND, IGNORE = 0, 255
 
+ONE_LEVEL = (0.5,)
+"""Border of nuclei where labellers are compared: rivals would hide how good each plane is."""
+
 Features = NDArray[np.float32]
 
 
@@ -52,14 +55,6 @@ class Codebook:
         return self.labellers["stain" if self.choice.method == "psm" else "psm"]
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Objects of one labeller in the squares of the sample."""
-
-    labels: list[NDArray[np.int32]]
-    median_area_um2: float
-
-
 def fit_codebook(
     sample: Features,
     squares: Sequence[Features],
@@ -88,16 +83,17 @@ def fit_codebook(
     if settings.method == "auto":
         tried = labellers | {"contrast": fit_cluster(sample, psm_weight=0, seed=seed)}
         names = [name for name in tried if name != "psm"]
-        found = {name: _objects(tried[name], squares, settings, mpp) for name in names}
-        scores = {name: choice.score(of.labels, squares, mpp=mpp) for name, of in found.items()}
+        found = {name: _objects(tried[name], squares, settings, mpp, ONE_LEVEL) for name in names}
+        scores = {name: choice.score(of, squares, mpp=mpp) for name, of in found.items()}
         chosen = choice.choose(scores, agreement=agreement)
     else:
         chosen = choice.asked_for(settings.method, agreement=agreement)
-        found = {chosen.method: _objects(labellers[chosen.method], squares, settings, mpp)}
-    taken = found[chosen.method]
-    measured = [measure(*pair, mpp=mpp) for pair in zip(taken.labels, squares, strict=True)]
+    taken = _objects(labellers[chosen.method], squares, settings, mpp, objects.LEVELS)
+    areas = np.concatenate([objects.areas_of(one) for one in taken])
+    median = float(np.median(areas)) * mpp**2 if len(areas) else 0.0
+    measured = [measure(*pair, mpp=mpp) for pair in zip(taken, squares, strict=True)]
     classes = _classes(np.concatenate(measured), settings, stain=stain, seed=seed)
-    return Codebook(labellers, chosen, taken.median_area_um2, classes)
+    return Codebook(labellers, chosen, median, classes)
 
 
 def measure(labels: NDArray[np.int32], features: Features, *, mpp: float) -> NDArray[np.float64]:
@@ -111,15 +107,19 @@ def measure(labels: NDArray[np.int32], features: Features, *, mpp: float) -> NDA
 
 
 def _objects(
-    labeller: Labeller, squares: Sequence[Features], settings: Pseudomasks, mpp: float
-) -> _Found:
-    labels = [
-        objects.separate(labeller.nearness(one), one[DENSITY], settings=settings, mpp=mpp)
+    labeller: Labeller,
+    squares: Sequence[Features],
+    settings: Pseudomasks,
+    mpp: float,
+    levels: Sequence[float],
+) -> list[NDArray[np.int32]]:
+    """Objects of one labeller in the squares of the sample."""
+    return [
+        objects.separate(
+            labeller.nearness(one), one[DENSITY], settings=settings, mpp=mpp, levels=levels
+        )
         for one in squares
     ]
-    areas = np.concatenate([objects.areas_of(one) for one in labels])
-    median = float(np.median(areas)) * mpp**2 if len(areas) else 0.0
-    return _Found(labels, median)
 
 
 def _classes(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +13,16 @@ from skimage.morphology import remove_small_holes
 from wsipsm.config import Pseudomasks
 from wsipsm.models.contrast import contrasts
 from wsipsm.models.instances import split_by_distance, tidy_objects
+from wsipsm.models.shape import ellipticities
 from wsipsm.pseudomasks.features import FAR
+from wsipsm.pseudomasks.rivals import best_of
 
-HOLE_UM2 = 6.0
+LEVELS = (0.45, 0.6, 0.75, 0.9)
+"""Rival borders: ways from background (0) to nuclei (1)."""
+
+HOLES_UM2 = (6.0, 37.5)
+"""Rival sizes up to which holes are filled: pale nuclei have them, and so have rings of nuclei."""
+
 RING_UM = 1.25
 FULL_CONTRAST = 1.0
 """Standard deviations between an object and its ring that are contrast enough."""
@@ -58,19 +67,25 @@ def separate(
     settings: Pseudomasks,
     mpp: float,
     median_area_um2: float = 0,
+    levels: Sequence[float] = LEVELS,
 ) -> NDArray[np.int32]:
     """Separate nuclei of a region, int32 (y, x), 0 = background.
 
-    Holes are filled before objects are split and opened, each by itself; what is smaller than
-    `min_area_share` of the slide's median area is dropped.
+    At each of `levels` of nearness, and for each size in `HOLES_UM2`, holes are filled before
+    objects are split and opened, each by itself; of rivals the best stay (`rivals.best_of`). What
+    is smaller than `min_area_share` of the slide's median area is dropped.
     """
-    mask = (nearness > 0.5) & (density > settings.min_density)
-    mask = remove_small_holes(mask, max_size=round(HOLE_UM2 / mpp**2))
-    labels = split_by_distance(mask, seed_distance_px=settings.seed_distance_um / mpp)
-    least_um2 = max(settings.min_area_um2, settings.min_area_share * median_area_um2)
-    return tidy_objects(
-        labels, min_area_px=least_um2 / mpp**2, opening_px=settings.opening_um / mpp
-    )
+    opening_px, least_px = settings.opening_um / mpp, settings.min_area_um2 / mpp**2
+
+    def objects(level: float, hole_um2: float) -> NDArray[np.int32]:
+        mask = (nearness > level) & (density > settings.min_density)
+        mask = remove_small_holes(mask, max_size=round(hole_um2 / mpp**2))
+        labels = split_by_distance(mask, seed_distance_px=settings.seed_distance_um / mpp)
+        return tidy_objects(labels, min_area_px=least_px, opening_px=opening_px)
+
+    best = best_of([objects(*each) for each in itertools.product(levels, HOLES_UM2)], density)
+    least_px = max(least_px, settings.min_area_share * median_area_um2 / mpp**2)
+    return tidy_objects(best, min_area_px=least_px, opening_px=opening_px)
 
 
 def weigh(
@@ -97,12 +112,11 @@ def weigh(
     ids = objects[rows, cols]
     area = np.bincount(ids, minlength=count + 1)[1:].astype(np.float64)
     away = np.abs(np.log(np.maximum(area, 1) * mpp**2 / max(median_area_um2, 1e-6)))
-    elliptic = _ellipticity(rows, cols, ids, area)
     contrast = contrasts(objects, features[FAR], ring_px=RING_UM / mpp, alone=0)
     return Evidence(
         agreement=np.bincount(ids, other[rows, cols], count + 1)[1:] / np.maximum(area, 1),
         contrast=np.clip(contrast / FULL_CONTRAST, 0, 1),
-        shape=np.clip((elliptic - RAGGED) / (ROUND - RAGGED), 0, 1),
+        shape=np.clip((ellipticities(objects) - RAGGED) / (ROUND - RAGGED), 0, 1),
         size=np.exp(-0.5 * (away / SIZE_SPREAD) ** 2),
     )
 
@@ -117,23 +131,3 @@ def means_of(objects: NDArray[np.int32], values: NDArray[np.float32]) -> NDArray
     area = np.bincount(objects.ravel())
     sums = np.bincount(objects.ravel(), values.ravel())
     return np.asarray((sums / np.maximum(area, 1))[1:])
-
-
-def _ellipticity(
-    rows: NDArray[np.int64],
-    cols: NDArray[np.int64],
-    ids: NDArray[np.int32],
-    area: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Area over 4 pi sqrt(det C), C being the second moments of an object's pixels.
-
-    1 for every ellipse and less for all else (the first affine moment invariant: Flusser and
-    Suk, Pattern Recognition 26, 1993, equation 6). A pixel's own moments, 1/12, are added.
-    """
-    size = len(area) + 1
-    number = np.maximum(area, 1)
-    mean_y, mean_x = (np.bincount(ids, at, size)[1:] / number for at in (rows, cols))
-    dy, dx = rows - mean_y[ids - 1], cols - mean_x[ids - 1]
-    yy, xx, xy = (np.bincount(ids, of, size)[1:] / number for of in (dy * dy, dx * dx, dy * dx))
-    spread = (yy + 1 / 12) * (xx + 1 / 12) - xy**2
-    return np.asarray(np.minimum(area / (4 * np.pi * np.sqrt(np.maximum(spread, 1e-9))), 1))

@@ -146,20 +146,23 @@ class _Labeller:
         self.activation = found
         self.stride: int = read_record(activation)["stride"]
         self.context_px = COARSE * math.ceil(TRUNCATE * settings.far_um / slide.mpp / COARSE)
-        self.halo_px = self.context_px + COARSE * math.ceil(LARGEST_UM / slide.mpp / COARSE)
+        self.halo_px = COARSE * math.ceil(LARGEST_UM / slide.mpp / COARSE)
 
     def features(self, region: Region) -> NDArray[np.float32]:
-        """Features (5, y, x) of a region that may leave the image."""
-        wider = region.grown(self.stride).scaled_down(self.stride)
+        """Features (6, y, x) of a region that may leave the image."""
+        seen = region.grown(self.context_px)
+        wider = seen.grown(self.stride).scaled_down(self.stride)
         coarse = ngff.read_padded(self.activation, wider, fill=0)
-        return pixel_features(
-            self.slide.read(region),
-            upsample_map(coarse, (wider.y, wider.x), region, stride=self.stride),
+        found = pixel_features(
+            self.slide.read(seen),
+            upsample_map(coarse, (wider.y, wider.x), seen, stride=self.stride),
             stain=self.slide.stain,
             smoothing_px=self.settings.smoothing_um / self.slide.mpp,
             near_px=self.settings.near_um / self.slide.mpp,
             far_px=self.settings.far_um / self.slide.mpp,
         )
+        inner = slice(self.context_px, -self.context_px)
+        return found[:, inner, inner]
 
     def codebook(self, seed: int) -> Codebook:
         """The slide's codebook, from squares in tiles drawn by tissue."""
@@ -191,15 +194,12 @@ class _Labeller:
             COARSE * int(rng.integers((size - part) // COARSE + 1))
             for size, part in zip((whole.height, whole.width), side, strict=True)
         ]
-        region = Region(whole.y + shift[0], whole.x + shift[1], *side)
-        inner = (slice(self.context_px, -self.context_px),) * 2
-        return self.features(region.grown(self.context_px))[:, *inner]
+        return self.features(Region(whole.y + shift[0], whole.x + shift[1], *side))
 
     def shard(self, shard: tuple[int, int], codebook: Codebook) -> Labels:
         """Labels of one shard; tiles without tissue stay 0."""
         region = self.slide.grid.shard(*shard)
-        wide = region.grown(self.halo_px)
-        labels = self.labels(wide, codebook)
+        labels = self.labels(region.grown(self.halo_px), codebook)
         inner = (slice(self.halo_px, self.halo_px + region.height),
                  slice(self.halo_px, self.halo_px + region.width))  # fmt: skip
         kept = self._kept_pixels(shard)
