@@ -94,3 +94,17 @@ def test_features_show_a_nucleus_and_the_brown_of_a_positive_one() -> None:
     assert features.dtype == np.float32
     assert (features[:, 30, 30] > features[:, 5, 5]).all()
     assert features[CLASS_STAIN, 30, 30] > 0.2
+
+
+def test_a_pale_blue_nucleus_rises_as_much_beside_brown_ones_as_alone() -> None:
+    alone = np.full((3, 120, 120), 235, np.uint8)
+    alone[:, 50:70, 50:70] = np.array([160, 160, 200], np.uint8)[:, None, None]
+    beside = alone.copy()
+    beside[:, 50:70, 75:95] = np.array([90, 55, 35], np.uint8)[:, None, None]
+    lit = np.zeros((120, 120), np.float32)
+
+    def rise(image: np.ndarray) -> float:
+        found = pixel_features(image, lit, stain="ihc", smoothing_px=1, near_px=20, far_px=40)
+        return float(found[NEAR, 60, 60])
+
+    assert rise(beside) == pytest.approx(rise(alone), rel=0.05)

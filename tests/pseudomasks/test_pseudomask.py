@@ -10,8 +10,8 @@ from wsipsm.io import ngff
 from wsipsm.io.product import read_record
 from wsipsm.io.tiles import open_tiles
 from wsipsm.pseudomasks.pseudomask import pseudomask
-from wsipsm.tiling.tile import tile
 
+from ..benchmarks.ihc import labelled, scores
 from ..tiling.test_tile import digest
 
 
@@ -78,28 +78,14 @@ def test_workers_do_not_change_a_byte(products, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ihc_nuclei_are_told_apart_by_dab(products, tmp_path: Path) -> None:
-    from wsipsm.activation.activate import activate
-    from wsipsm.config import Activation, Tiling
-    from wsipsm.io.geojson import read_annotations
-    from wsipsm.phantom.phantom import draw_slides
-
-    draw_slides(tmp_path, count=1, size_px=2048, mpp=0.25, stain="ihc", seed=0)
-    paths = {name: tmp_path / f"{name}.zarr" for name in ("tiles", "activation", "masks")}
-    slide = tmp_path / "phantom_ihc_1.tiff"
-    tile(slide, paths["tiles"], settings=Tiling(tile_px=256, shard_tiles=2), stain="ihc")
-    activate(paths["tiles"], products.encoder, paths["activation"], settings=Activation())
-    settings = Pseudomasks(classes=("negative", "positive"))
-    pseudomask(paths["tiles"], paths["activation"], paths["masks"], settings=settings, seed=0)
-    classes, _ = labels_of(paths["masks"])
-    polygons, names = read_annotations(tmp_path / "phantom_ihc_1.cells.geojson")
-    found = [
-        (classes[int(polygon.centroid.y), int(polygon.centroid.x)], name == "positive")
-        for polygon, name in zip(polygons, names, strict=True)
-    ]
-    known = np.array([(number == 2, true) for number, true in found if number in (1, 2)])
-    assert len(known) > 600
-    for positive in (True, False):
-        here, true = (known == positive).T
-        assert 2 * (here & true).sum() / (here.sum() + true.sum()) > 0.9
-    assert known[:, 0].mean() == pytest.approx(known[:, 1].mean(), abs=0.02)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_labelling_index_of_all_nuclei_found_is_that_of_those_drawn(
+    tmp_path: Path, seed: int
+) -> None:
+    true, found = labelled(tmp_path, seed=seed, size_px=2048)
+    assert len(found.places) > 600
+    assert found.index == pytest.approx(true.index, abs=0.02)
+    values = scores(true, found)
+    for name, least in (("negative", 0.75), ("positive", 0.8)):
+        assert values[f"class {name}"] > 0.97
+        assert values[f"found {name}"] > least

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import block_reduce
+from skimage.morphology import disk
 
 from wsipsm.config import Stain
 from wsipsm.models.stain import label_density, stain_density
@@ -18,6 +20,9 @@ FEATURES = 6
 
 SPREAD_FLOOR = 0.06
 """Optical density added to the local deviation, so that plain tissue does not become noise."""
+
+LEAST_SHARE = 1e-3
+"""What a share of the surroundings counts for at least, where it divides."""
 
 TRUNCATE = 2.0
 
@@ -50,18 +55,37 @@ def pixel_features(
     `NEAR` is the density above its near surroundings, `FAR` the number of standard deviations
     that it lies above its far surroundings, `ACTIVATION_NEAR` the activation above its near
     surroundings. They make one codebook do for a slide whose staining changes from place to
-    place, and even for fields of different laboratories.
+    place, and even for fields of different laboratories. In IHC a pixel that holds no more
+    DAB than haematoxylin, apart from the blurred edge of those that do, is compared with such
+    surroundings only: beside dense brown nuclei, pale blue ones would be lost.
     """
     smooth = (0, smoothing_px, smoothing_px)
-    told_apart = stain_density(image, stain)[1 if stain == "ihc" else 0]
-    both = np.stack([label_density(image, stain), told_apart])
-    density, told_apart = ndimage.gaussian_filter(both, smooth, truncate=3)
+    stains = stain_density(image, stain)
+    both = np.concatenate([label_density(image, stain)[None], stains])
+    density, blue, brown = ndimage.gaussian_filter(both, smooth, truncate=3)
+    told_apart = brown if stain == "ihc" else blue
     near = density - local_mean(density, near_px)
+    if stain == "ihc":
+        apart = cv2.erode((blue >= brown).astype(np.uint8), disk(max(1, round(2 * smoothing_px))))
+        near = _without_brown(near, density, apart, near_px)
     rise = density - local_mean(density, far_px)
     spread = np.sqrt(np.maximum(local_mean(rise**2, far_px), 0))
     far = rise / (spread + SPREAD_FLOOR)
     lit = activation - local_mean(activation, near_px)
     return np.stack([density, near, far, activation, lit, told_apart]).astype(np.float32)
+
+
+def _without_brown(
+    near: NDArray[np.float32],
+    density: NDArray[np.float32],
+    apart: NDArray[np.uint8],
+    near_px: float,
+) -> NDArray[np.float32]:
+    """`NEAR` of the pixels that lie apart (1) from brown, above the others of them alone."""
+    mean = local_mean(density * apart, near_px)
+    share = local_mean(apart.astype(np.float32), near_px)
+    rise = density - mean / np.maximum(share, LEAST_SHARE)
+    return np.where(apart > 0, np.maximum(near, rise), near)
 
 
 def local_mean(values: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
