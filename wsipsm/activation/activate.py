@@ -18,11 +18,11 @@ from torch import Tensor
 
 from wsipsm import compute
 from wsipsm.activation.orientation import Orientation, align, orient
-from wsipsm.activation.sample import sample_regions
 from wsipsm.batches import Batches, Spent
 from wsipsm.config import Activation
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, making, write_record
+from wsipsm.io.sample import sample_regions
 from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.models.encoder import (
     Encoder,

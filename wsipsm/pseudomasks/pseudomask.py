@@ -18,6 +18,7 @@ from wsipsm.config import Pseudomasks
 from wsipsm.errors import DataError
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, making, read_record, write_record
+from wsipsm.io.sample import sample_regions
 from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.pseudomasks.choice import AGREE
 from wsipsm.pseudomasks.codebook import BACKGROUND, IGNORE, Codebook, classes_of, fit_codebook
@@ -34,8 +35,8 @@ from wsipsm.types import Region
 LARGEST_UM = 24.0
 """Largest extent of an object that two neighbouring shards see alike."""
 
-SAMPLE_TILES, SQUARES, SQUARE_PX = 16, 8, 512
-"""Tiles that are sampled, those of which objects are made, and the most that is read of one."""
+SAMPLE, SQUARES = 16, 8
+"""Squares that are sampled, and those of which objects are made."""
 
 LABELS = {"classes": "uint8", "instances": "int64", "confidence": "uint8"}
 
@@ -165,12 +166,11 @@ class _Labeller:
         return found[:, inner, inner]
 
     def codebook(self, seed: int) -> Codebook:
-        """The slide's codebook, from squares in tiles drawn by tissue."""
+        """The slide's codebook, from squares of its tissue."""
         rng = np.random.default_rng(seed)
-        kept = self.slide.kept_tiles()
-        picks = sorted(rng.permutation(len(kept))[:SAMPLE_TILES])
-        each = math.ceil(self.settings.sample_pixels / len(picks))
-        squares = [self._square(kept[i], rng) for i in picks]
+        regions = sample_regions(self.slide, count=SAMPLE)
+        each = math.ceil(self.settings.sample_pixels / len(regions))
+        squares = [self._square(region) for region in regions]
         flat = [square.reshape(len(square), -1) for square in squares]
         drawn = [one[:, rng.integers(one.shape[1], size=each)] for one in flat]
         sample = np.concatenate(drawn, axis=1)
@@ -186,15 +186,10 @@ class _Labeller:
             seed=seed,
         )
 
-    def _square(self, tile: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Features of a tile, or of a square somewhere in a large one."""
-        whole = self.slide.grid.tile(*tile)
-        side = [min(size, SQUARE_PX) for size in (whole.height, whole.width)]
-        shift = [
-            COARSE * int(rng.integers((size - part) // COARSE + 1))
-            for size, part in zip((whole.height, whole.width), side, strict=True)
-        ]
-        return self.features(Region(whole.y + shift[0], whole.x + shift[1], *side))
+    def _square(self, region: Region) -> NDArray[np.float32]:
+        """Features of a square, from the next multiple of a block of `local_mean` up and left."""
+        y, x = region.y - region.y % COARSE, region.x - region.x % COARSE
+        return self.features(Region(y, x, region.height, region.width))
 
     def shard(self, shard: tuple[int, int], codebook: Codebook) -> Labels:
         """Labels of one shard; tiles without tissue stay 0."""

@@ -1,4 +1,4 @@
-"""Where on a slide its activation maps are tuned: squares of tissue, whatever the tile size."""
+"""Where a slide is sampled to set what holds for all of it: squares, whatever the tile size."""
 
 from __future__ import annotations
 
