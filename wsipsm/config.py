@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -341,3 +342,36 @@ class Config(Section):
     export: Export = Export()
     evaluation: Evaluation = Evaluation()
     report: Report = Report()
+
+
+SAM_NAMES = ("vit_b", "vit_l", "vit_h", "vit_t")
+"""Weights of Segment Anything and MobileSAM that are fetched by their name."""
+
+WHERE = "get sam_vit_b_01ec64.pth from github.com/facebookresearch/segment-anything"
+
+
+def check_base(settings: Config) -> None:
+    """Refuse weights of Segment Anything that are asked for by a path where no file is.
+
+    Raises
+    ------
+    SettingsError
+        The file is not there.
+    """
+    base = settings.sam.base
+    fetched = "://" in base or base in SAM_NAMES
+    if "sam_lora" in settings.models and not fetched:
+        local_base(base)
+
+
+def local_base(base: str) -> Path:
+    """The file of `sam.base` that is given by its path.
+
+    Raises
+    ------
+    SettingsError
+        The file is not there.
+    """
+    if not Path(base).is_file():
+        raise SettingsError(f"sam.base: {base}: no such file; {WHERE}, and name it there")
+    return Path(base)

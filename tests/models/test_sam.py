@@ -7,6 +7,7 @@ import pytest
 import torch
 from segment_anything import sam_model_registry
 
+from wsipsm.config import Config, Sam, check_base
 from wsipsm.errors import SettingsError
 from wsipsm.models.sam import CELL, PASSIVE, build_sam, decode, embed, load_sam
 from wsipsm.models.sam_file import PUBLISHED, find_base
@@ -93,6 +94,17 @@ def weights(tmp_path: Path) -> Path:
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no.pth: no such file; get sam_vit_b.* and name it"):
         find_base(str(tmp_path / "no.pth"), sha256="")
+
+
+def test_a_base_is_looked_for_before_anything_runs(tmp_path: Path) -> None:
+    def check(base: str, model: str = "sam_lora") -> None:
+        check_base(Config(models=(model,), sam=Sam(base=base)))
+
+    for known in (*PUBLISHED, "https://a.b/c.pth", str(weights(tmp_path))):
+        check(known)
+    check("no.pth", "unet")
+    with pytest.raises(SettingsError, match=r"no.pth: no such file; get sam_vit_b.* and name it"):
+        check("no.pth")
 
 
 def test_another_file_than_the_one_named_is_one_sentence(tmp_path: Path) -> None:

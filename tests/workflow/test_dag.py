@@ -74,7 +74,8 @@ def test_segment_anything_is_asked_by_the_u_net_and_takes_the_adapter_of_a_slide
 ) -> None:
     points = {"points": "unet"}
     project.configure(models=["sam_lora"], prompting=points, sam={"base": "sam.pth"})
-    (project.folder / "other.pt").touch()
+    for name in ("other.pt", "sam.pth"):
+        (project.folder / name).touch()
     (project.folder / "config/slides.tsv").write_text(
         "slide\tpath\tadapter\na\tslides/a.tiff\tother.pt\nb\tslides/b.tiff\t\n"
     )
@@ -146,6 +147,14 @@ def test_wrong_setting_is_one_sentence_and_exit_code_2(project: Project) -> None
     done = project.run("--dry-run")
     assert done.returncode == 2
     assert done.stdout.startswith("wsipsm: config/config.yaml: tiling.tile_px: ")
+    assert done.stdout.count("\n") == 1
+
+
+def test_weights_that_are_not_there_are_one_sentence_and_exit_code_2(project: Project) -> None:
+    project.configure(models=["sam_lora"], sam={"base": "no.pth"})
+    done = project.run("--dry-run")
+    assert done.returncode == 2
+    assert done.stdout.startswith("wsipsm: sam.base: no.pth: no such file; get sam_vit_b_")
     assert done.stdout.count("\n") == 1
 
 

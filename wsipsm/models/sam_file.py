@@ -11,6 +11,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from wsipsm.config import WHERE, local_base
 from wsipsm.errors import SettingsError
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything"
@@ -44,8 +45,6 @@ PUBLISHED = {
 }
 """Segment Anything (Kirillov et al. 2023) in three sizes, and MobileSAM (Zhang et al. 2023)."""
 
-WHERE = "get sam_vit_b_01ec64.pth from github.com/facebookresearch/segment-anything"
-
 
 def find_base(base: str, *, sha256: str) -> tuple[Path, str]:
     """The file of a base model and its SHA-256, fetched once where it is an address.
@@ -66,9 +65,7 @@ def find_base(base: str, *, sha256: str) -> tuple[Path, str]:
     known = PUBLISHED.get(base)
     address = known.url if known else base
     wanted = (sha256 or (known.sha256 if known else "")).lower()
-    path = _fetched(address, wanted) if "://" in address else Path(base)
-    if not path.is_file():
-        raise SettingsError(f"sam.base: {path}: no such file; {WHERE}, and name it there")
+    path = _fetched(address, wanted) if "://" in address else local_base(base)
     found = _sha256(path)
     if wanted and found != wanted:
         raise SettingsError(
