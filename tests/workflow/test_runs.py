@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from wsipsm.io.product import read_record
 
-from .conftest import Project
+from ..models.sam_files import published, shake, vit_sam
+from .conftest import REPOSITORY, Project
 
 PARTIALS = {
     "tile": "slides/phantom_1/tiles.zarr",
@@ -82,6 +85,24 @@ def test_a_run_killed_at_every_stage_continues_to_the_same_cells(
     assert done.returncode == 0, done.stdout
     assert same_cells(finished, victim)
     assert not list(victim.results.rglob("*.partial"))
+
+
+@pytest.mark.slow
+def test_segment_anything_ends_in_qupath(finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    torch.save(published(shake(vit_sam())), project.folder / "sam.pth")
+    sam = {"base": "sam.pth", "input_px": 64, "view_um": 48, "steps": 2, "batch": 2, "cells": 4}
+    project.configure(sam=sam, prompting={"min_score": 0, "min_stability": 0, "max_overlap": 0.5})
+    profile = REPOSITORY / "workflow/profiles/local"
+    done = project.run("--workflow-profile", str(profile), "--config", "models=[sam_lora]")
+    assert done.returncode == 0, done.stdout
+    assert "for QuPath: results/qupath/sam_lora/project.qpproj" in done.stdout
+    listed = (project.results / "qupath/sam_lora/project.qpproj").read_text()
+    for slide in ("phantom_1", "phantom_2"):
+        assert f"{slide}.tiff" in listed
+        cells = project.results / f"slides/{slide}/sam_lora/cells.geojson.zip"
+        with zipfile.ZipFile(cells) as file:
+            assert "features" in json.loads(file.read(file.namelist()[0]))
 
 
 @pytest.mark.slow
