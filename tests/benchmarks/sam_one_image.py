@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks.sam_one_image BASE WORK FIELDS...`, fields as `wsipsm.benchmark.fields`
 reads them; every other field with labels is scored, and the mean, the median, the worst and the
-best of all choices are printed, never the best alone.
+best of all choices are printed, never the best alone. Words such as `steps=60` among them are
+settings of the section `sam`.
 """
 
 from __future__ import annotations
@@ -118,5 +119,7 @@ if __name__ == "__main__":
     if len(sys.argv) < 4:
         sys.exit(__doc__)
     compute.keep_memory()
-    base, folder, *sources = sys.argv[1:]
-    one_image(Path(folder), list(map(Path, sources)), Sam(base=base, fields=1))
+    base, folder, *words = sys.argv[1:]
+    sources = [Path(word) for word in words if "=" not in word]
+    changes = dict(word.split("=", 1) for word in words if "=" in word)
+    one_image(Path(folder), sources, Sam.model_validate({"base": base, "fields": 1, **changes}))
