@@ -8,7 +8,7 @@ from wsipsm.config import Inference
 from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import save_checkpoint
 from wsipsm.models.segmenter import UNetSegmenter, load_segmenter
-from wsipsm.models.unet import UNet
+from wsipsm.models.unet import UNet, statistics_of, with_statistics
 
 
 @pytest.mark.parametrize("backbone", ["small", "resnet18", "resnet34"])
@@ -21,6 +21,18 @@ def test_every_backbone_gives_scores_and_distance_at_full_size(backbone: str) ->
 def test_an_unknown_backbone_is_one_sentence() -> None:
     with pytest.raises(SettingsError, match="no network 'nothing'"):
         UNet("nothing", classes=1)
+
+
+def test_a_slide_in_another_stain_looks_alike_by_its_own_statistics() -> None:
+    network = UNet("small", classes=1).eval()
+    here = torch.rand(2, 3, 128, 128)
+    there = 0.3 * here - 0.4  # paler and darker
+    with torch.inference_mode():
+        own, other = (with_statistics(network, statistics_of(network, x)) for x in (here, there))
+        by_own, by_other = ((o - own(here)).abs().mean() for o in (other(there), own(there)))
+        assert by_own < 0.2 * by_other  # not 0: the border is padded with 0 in both
+        alone = network(here)
+        assert torch.equal(with_statistics(network, {})(here), alone)  # and nothing was changed
 
 
 class Drawn(UNet):
@@ -90,6 +102,7 @@ def test_averaging_over_turns_makes_a_network_blind_to_them() -> None:
     for rotations, equal in ((1, False), (4, True)):
         settings = Inference(rotations=rotations)
         segmenter = UNetSegmenter(network, settings=settings, mpp=0.25)
+        segmenter = segmenter.knowing(segmenter.look(image))
         (chances, distance), (others, far) = segmenter.maps(image), segmenter.maps(turned)
         back = np.rot90(others, -1, axes=(2, 3)), np.rot90(far, -1, axes=(1, 2))
         assert np.allclose(chances, back[0], atol=1e-5) == equal

@@ -11,17 +11,15 @@ import pytest
 import shapely
 import torch
 
-from wsipsm.config import Export, Training
+from wsipsm.config import Export, Inference, Training
 from wsipsm.errors import DataError
 from wsipsm.export.export import export
 from wsipsm.io.annotations import open_annotations
-from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.io.parquet import polygons_of, read_cells, write_cells
 from wsipsm.io.product import read_record
 from wsipsm.io.raster import fill_polygons
 from wsipsm.io.tiles import Tiles, open_tiles
-from wsipsm.models.input import to_input
-from wsipsm.models.unet import UNet
+from wsipsm.models.segmenter import UNetSegmenter, load_segmenter
 from wsipsm.training.fields import Fields
 from wsipsm.training.targets import IGNORE
 from wsipsm.training.train import train
@@ -134,13 +132,13 @@ def test_annotations_that_cannot_teach_are_one_sentence(
 
 def contrast(slide: Tiles, model: Path, region: Region, truth: np.ndarray) -> float:
     """How much likelier a network finds foreground in true cells than beside them."""
-    state, record = load_checkpoint(model)
-    network = UNet(**record["architecture"])
-    network.load_state_dict(state)
-    with torch.inference_mode():
-        # by the statistics of the image: those of a few steps are of no use yet
-        scores = network.train()(to_input(slide.read(region)[None]))[0, :-1]
-    chance = 1 - torch.softmax(scores, 0)[0].numpy()
+    segmenter, _ = load_segmenter(
+        model, settings=Inference(), mpp=slide.mpp, device=torch.device("cpu")
+    )
+    image = slide.read(region)[None]
+    assert isinstance(segmenter, UNetSegmenter)
+    chances, _ = segmenter.knowing(segmenter.look(image)).maps(image)
+    chance = 1 - chances[0, 0]
     return float(chance[truth].mean() - chance[~truth].mean())
 
 
@@ -152,7 +150,7 @@ def test_cells_in_a_field_teach_what_cells_look_like_elsewhere(
     features = json.loads((drawn_slides / "phantom_1.cells.geojson").read_text())["features"]
     field = drawn(in_level_0(slide, (0, 0, 256, 512)), "Region*")
     settings = Training(
-        rounds=1, steps=8, batch=4, tile_px=64, regions=8, averaging=0, annotated_share=1
+        rounds=1, steps=40, batch=4, tile_px=64, regions=8, averaging=0, annotated_share=1
     )
     model, seen = tmp_path / "unet.pt", {}
     for name, cells in {"empty": [], "cells": features}.items():

@@ -52,13 +52,23 @@ def test_labels_of_a_round_come_back(drawn) -> None:
 def test_later_rounds_keep_some_of_the_first_labels(drawn) -> None:
     for place in drawn.places:
         drawn.write(1, place, np.full((128, 128), 255), np.zeros((128, 128), int))
-    samples = Samples(drawn, labels=1, side_px=64, seed=0)
+    samples = Samples(drawn, labels=1, side_px=64, batch=8, seed=0)
     ignored = [bool((samples(0, index)[1] == 255).all()) for index in range(60)]
     assert 0.6 < np.mean(ignored) < 0.9
 
 
+def test_the_tiles_of_a_part_of_a_batch_come_from_one_slide(drawn) -> None:
+    def slide_of(step: int, index: int) -> int:
+        return drawn.draw(np.random.default_rng(index), np.random.default_rng(step)).slide
+
+    slides = [{slide_of(step, index) for index in range(6)} for step in range(20)]
+    assert all(len(found) == 1 for found in slides)
+    assert len(set.union(*slides)) == 2
+    assert {len(found) for found in drawn.of_slides(drawn.places)} == {4, 5}
+
+
 def test_a_sample_is_the_same_in_every_process(drawn) -> None:
-    samples = Samples(drawn, labels=0, side_px=64, seed=0)
+    samples = Samples(drawn, labels=0, side_px=64, batch=8, seed=0)
     for first, second in zip(samples(3, 1), samples(3, 1), strict=True):
         assert torch.equal(first, second)
     image, classes, distance = samples(3, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,17 @@ from wsipsm.inference.measure import measure
 from wsipsm.inference.outlines import outlines
 from wsipsm.io.parquet import TILE_CELL_SCHEMA, intact, part_of, write_cells
 from wsipsm.io.product import Partial, Provenance, identity, making, read_record, write_record
+from wsipsm.io.sample import sample_regions
 from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.models.segmenter import Asking, Segmented, Segmenter, load_segmenter
 from wsipsm.models.stain import stain_density
+from wsipsm.models.unet import Statistics
 from wsipsm.types import Region
 
 HALO_MULTIPLE = 16
+
+SAMPLE = 16
+"""Squares that a model looks at before it segments a slide."""
 
 _Read = tuple[NDArray[np.uint8], list[Region]]
 
@@ -56,7 +61,10 @@ def segment(
     """
     slide = open_tiles(tiles)
     load = _Load(model, settings, slide.mpp, asking)
-    _, trained = load()
+    segmenter, trained = load()
+    squares = sample_regions(slide, count=SAMPLE)
+    known = segmenter.look(np.stack([slide.read(region) for region in squares]))
+    load = replace(load, known=known)
     provenance = _provenance(slide, trained, settings, asking)
     with making(target, provenance) as partial:
         partial.path.mkdir(exist_ok=True)
@@ -101,6 +109,7 @@ class _Load:
     settings: Inference
     mpp: float
     asking: Asking | None
+    known: Statistics | None = None
 
     def __call__(self) -> tuple[Segmenter, dict[str, Any]]:
         return load_segmenter(
@@ -109,6 +118,7 @@ class _Load:
             mpp=self.mpp,
             device=compute.device(),
             asking=self.asking,
+            known=self.known,
         )
 
 

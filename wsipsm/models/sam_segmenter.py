@@ -30,6 +30,7 @@ from wsipsm.models.sam_prompts import (
     centres_of_labels,
 )
 from wsipsm.models.segmenter import Asking, Segmented, Segmenter, load_segmenter
+from wsipsm.models.unet import Statistics
 from wsipsm.types import Region
 
 WHITE = 255.0
@@ -45,6 +46,7 @@ def load_sam_segmenter(
     mpp: float,
     device: torch.device,
     asking: Asking,
+    known: Statistics | None,
 ) -> tuple[SamSegmenter, dict[str, Any]]:
     """The segmenter of an adapter's checkpoint, and its record with the classes of the points.
 
@@ -54,24 +56,32 @@ def load_sam_segmenter(
         The base or the adapter is absent or does not fit, or nothing says where to ask.
     """
     sam, facts = merged_sam(path)
-    prompter, classes = _prompter(asking, facts, settings=settings, mpp=mpp, device=device)
+    found = _prompter(asking, facts, known=known, settings=settings, mpp=mpp, device=device)
+    prompter, classes, finder = found
     segmenter = SamSegmenter(
         sam.to(device),
         prompter,
         asking.settings,
         input_px=facts.input_px,
         min_area_px=settings.min_area_um2 / mpp**2,
+        finder=finder,
     )
     return segmenter, {**record, "classes": classes or record["classes"]}
 
 
 def _prompter(
-    asking: Asking, facts: SamFacts, *, settings: Inference, mpp: float, device: torch.device
-) -> tuple[Prompter, list[str]]:
-    """Where to ask, and the names of the classes that are known there."""
+    asking: Asking,
+    facts: SamFacts,
+    *,
+    known: Statistics | None,
+    settings: Inference,
+    mpp: float,
+    device: torch.device,
+) -> tuple[Prompter, list[str], Segmenter | None]:
+    """Where to ask, the names of the classes that are known there, and the model that says it."""
     source, points = asking.source, asking.settings.points
     if points == "grid":
-        return Grid(side=asking.settings.grid), []
+        return Grid(side=asking.settings.grid), [], None
     if source is None:
         raise SettingsError(
             f"segment: prompting.points is {points}, but no product says where; name the"
@@ -80,9 +90,9 @@ def _prompter(
     view_px = max(1, round(facts.view_um / mpp))
     if points == "pseudomasks":
         found = PseudomaskCentres(source)
-        return Centres(found, view_px=view_px), found.classes
-    segmenter, record = load_segmenter(source, settings=settings, mpp=mpp, device=device)
-    return Centres(SegmenterCentres(segmenter), view_px=view_px), record["classes"]
+        return Centres(found, view_px=view_px), found.classes, None
+    finder, record = load_segmenter(source, settings=settings, mpp=mpp, device=device, known=known)
+    return Centres(SegmenterCentres(finder), view_px=view_px), record["classes"], finder
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,8 @@ class SamSegmenter:
         Side of the model's input.
     min_area_px
         Smallest cell.
+    finder
+        Another model that says where to ask, if one does.
     """
 
     sam: nn.Module
@@ -120,6 +132,11 @@ class SamSegmenter:
     settings: Prompting
     input_px: int
     min_area_px: float
+    finder: Segmenter | None = None
+
+    def look(self, images: NDArray[np.uint8]) -> Statistics:
+        """What the model that says where to ask has to know of a slide."""
+        return self.finder.look(images) if self.finder else {}
 
     def __call__(
         self, images: NDArray[np.uint8], regions: Sequence[Region] = ()

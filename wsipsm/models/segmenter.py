@@ -20,7 +20,7 @@ from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.models.input import to_input
 from wsipsm.models.instances import distance_to_edge, split_by_height, tidy_objects
-from wsipsm.models.unet import UNet
+from wsipsm.models.unet import Statistics, UNet, statistics_of, with_statistics
 from wsipsm.types import Region
 
 SMOOTHING_UM = 0.375
@@ -68,6 +68,10 @@ class Segmenter(Protocol):
         """
         ...
 
+    def look(self, images: NDArray[np.uint8]) -> Statistics:
+        """What to know of a slide before its tiles are segmented, from some squares of it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Asking:
@@ -92,10 +96,11 @@ def load_segmenter(
     mpp: float,
     device: torch.device,
     asking: Asking | None = None,
+    known: Statistics | None = None,
 ) -> tuple[Segmenter, dict[str, Any]]:
     """The segmenter of a checkpoint, and the checkpoint's record.
 
-    `asking` is for `sam_lora` alone.
+    `asking` is for `sam_lora` alone; `known` is what `look` found on the slide.
 
     Raises
     ------
@@ -107,7 +112,13 @@ def load_segmenter(
         from wsipsm.models.sam_segmenter import load_sam_segmenter  # it needs an extra
 
         return load_sam_segmenter(
-            path, record, settings=settings, mpp=mpp, device=device, asking=asking or Asking()
+            path,
+            record,
+            settings=settings,
+            mpp=mpp,
+            device=device,
+            asking=asking or Asking(),
+            known=known,
         )
     if record.get("model") not in MODELS:
         raise SettingsError(f"{path}: not a model that segments; use the product of `wsipsm train`")
@@ -115,7 +126,7 @@ def load_segmenter(
     network.load_state_dict(state)
     network.eval().requires_grad_(False)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    plain = UNetSegmenter(network, settings=settings, mpp=mpp)
+    plain = UNetSegmenter(network, settings=settings, mpp=mpp).knowing(known or {})
     found = {name: record[name] for name in ("foreground", "median_area_um2")}
     return plain.adapted(**found), record
 
@@ -128,7 +139,12 @@ class UNetSegmenter:
     """Foreground by threshold, seeds by h-maxima of the distance map, watershed, size rules."""
 
     def __init__(
-        self, network: UNet, *, settings: Inference, mpp: float, radius_um: float = RADIUS_UM
+        self,
+        network: torch.nn.Module,
+        *,
+        settings: Inference,
+        mpp: float,
+        radius_um: float = RADIUS_UM,
     ) -> None:
         self.network, self.settings, self.mpp = network, settings, mpp
         self.radius_um = radius_um
@@ -149,6 +165,18 @@ class UNetSegmenter:
         radius = math.sqrt(median_area_um2 / math.pi) or self.radius_um
         return UNetSegmenter(self.network, settings=settings, mpp=self.mpp, radius_um=radius)
 
+    def look(self, images: NDArray[np.uint8]) -> Statistics:
+        """Statistics of a slide, of uint8 RGB squares of it (n, 3, y, x)."""
+        with fast_floats(self.device):
+            return statistics_of(self.network, self._inputs(images))
+
+    def knowing(self, known: Statistics) -> UNetSegmenter:
+        """One that sees a slide with its own statistics."""
+        network = with_statistics(self.network, known)
+        return UNetSegmenter(
+            network, settings=self.settings, mpp=self.mpp, radius_um=self.radius_um
+        )
+
     def __call__(
         self,
         images: NDArray[np.uint8],
@@ -163,16 +191,21 @@ class UNetSegmenter:
 
         Means over `settings.rotations` positions of the tiles, a quarter turn apart.
         """
-        inputs = to_input(images).to(self.device, memory_format=torch.channels_last)
+        inputs = self._inputs(images)
         total = torch.zeros(0)
         with torch.inference_mode(), fast_floats(self.device):
             for turn in range(self.settings.rotations):
-                output = self.network(torch.rot90(inputs, turn, (2, 3))).float()
+                turned = torch.rot90(inputs, turn, (2, 3))
+                turned = turned.contiguous(memory_format=torch.channels_last)
+                output = self.network(turned).float()
                 output[:, :-1] = torch.softmax(output[:, :-1], dim=1)
                 output = torch.rot90(output, -turn, (2, 3))
                 total = total + output if len(total) else output
         mean = (total / self.settings.rotations).cpu().numpy()
         return mean[:, :-1], mean[:, -1]
+
+    def _inputs(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        return to_input(images).to(self.device, memory_format=torch.channels_last)
 
     def cells(self, chances: NDArray[np.float32], distance: NDArray[np.float32]) -> Segmented:
         """Cells of one tile, from chances (k + 1, y, x) and distance (y, x)."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,6 +51,35 @@ class UNet(nn.Module):
             raised = functional.interpolate(deep, size=skip.shape[-2:], mode="nearest")
             deep = block(torch.cat([skip, raised], dim=1))
         return functional.pixel_shuffle(self.head(deep), self.encoder.stride)
+
+
+Statistics = dict[str, NDArray[np.float32]]
+"""What the batch norms of a network know of a slide: means and variances by buffer name."""
+
+
+def statistics_of(network: nn.Module, inputs: Tensor) -> Statistics:
+    """Mean and variance of every batch norm over images of one slide, (n, 3, y, x).
+
+    Networks learn from batches whose parts come from one slide each, so that they see each slide
+    on its own scale; with the statistics of another, its stain would look foreign (adaptive batch
+    normalisation: Li et al. 2016, arXiv 1603.04779).
+    """
+    looking = copy.deepcopy(network)
+    for module in looking.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+            module.train()
+    with torch.inference_mode():
+        looking(inputs)
+    known = {name: value for name, value in looking.named_buffers() if value.ndim}
+    return {name: value.float().cpu().numpy() for name, value in known.items()}
+
+
+def with_statistics(network: nn.Module, statistics: Statistics) -> nn.Module:
+    """A copy of a network that sees the slide whose statistics these are."""
+    own = copy.deepcopy(network)
+    own.load_state_dict({k: torch.from_numpy(v) for k, v in statistics.items()}, strict=False)
+    return own
 
 
 class Block(nn.Sequential):

@@ -31,14 +31,16 @@ def calibrate(segmenter: UNetSegmenter, pool: Pool, *, workers: int) -> Fit:
     Labels that disagree from place to place leave a network unsure, and unsure of the rarer class
     above all: half is too much to ask.
     """
-    places = pool.places[:REGIONS]
+    slides = pool.of_slides(pool.places[:REGIONS])
+    places = [place for same in slides for place in same]
 
-    def look(place: Place) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        chances, distance = segmenter.maps(pool.image(place)[None])
-        return chances[0], distance[0]
+    def look(same: list[Place]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        own = pool.met(segmenter, same)
+        found = [own.maps(pool.image(place)[None]) for place in same]
+        return [(chances[0], distance[0]) for chances, distance in found]
 
     with ThreadPoolExecutor(workers) as workshop:
-        seen = list(workshop.map(look, places))
+        seen = [maps for each in workshop.map(look, slides) for maps in each]
         wanted = np.stack([pool.labels(0, place)[0] for place in places])
         chances = np.stack([1 - found[0] for found, _ in seen])
         foreground = _matching(chances[wanted != IGNORE], wanted[wanted != IGNORE])

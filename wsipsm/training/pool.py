@@ -7,7 +7,7 @@ training continues with what it finds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsipsm.learning.dataset import Sampler
+from wsipsm.models.segmenter import UNetSegmenter
 from wsipsm.training.cohort import Masked
 from wsipsm.training.targets import distance_of, with_rims
 from wsipsm.types import Region
 
 FULL = 255
 """Value of a stored distance of 1."""
+
+LOOKED_AT = 16
+"""Most regions of a slide that a network looks at before it labels the others."""
 
 ANNOTATED = 2
 """For so many regions another is drawn around an annotated place, if there are any."""
@@ -72,11 +76,27 @@ class Pool:
         self._plain = len(drawn)
         self._share = annotated_share if around else 0.0
 
-    def draw(self, rng: np.random.Generator) -> Place:
-        """A region, around an annotated place in the wanted share."""
-        if rng.random() < self._share:
-            return self.places[int(rng.integers(self._plain, len(self.places)))]
-        return self.places[int(rng.integers(self._plain))]
+    def draw(self, rng: np.random.Generator, together: np.random.Generator) -> Place:
+        """A region, around an annotated place in the wanted share.
+
+        Draws that begin with the same state of `together` come from one slide.
+        """
+        around = together.random() < self._share
+        first, end = (self._plain, len(self.places)) if around else (0, self._plain)
+        slide = self.places[int(together.integers(first, end))].slide
+        same = [place for place in self.places[first:end] if place.slide == slide]
+        return same[int(rng.integers(len(same)))]
+
+    def of_slides(self, places: Sequence[Place]) -> list[list[Place]]:
+        """The places by slide, in their order."""
+        slides = dict.fromkeys(place.slide for place in places)
+        return [[place for place in places if place.slide == slide] for slide in slides]
+
+    def met(self, segmenter: UNetSegmenter, places: Sequence[Place]) -> UNetSegmenter:
+        """The segmenter with the statistics of the slide that the places lie in."""
+        own = [place for place in self.places[: self._plain] if place.slide == places[0].slide]
+        images = np.stack([self.image(place) for place in own[:LOOKED_AT]])
+        return segmenter.knowing(segmenter.look(images))
 
     def fill(self, place: Place) -> None:
         """Fetch image and first labels of a region, unless they are here."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from wsipsm.learning.augment import restain, roughen, turn
+from wsipsm.learning.loop import PARTS
 from wsipsm.models.input import to_input
 from wsipsm.training.pool import FULL, Pool
 
@@ -16,15 +19,21 @@ FIRST_SHARE = 0.25
 
 
 class Samples:
-    """Samples of one round: image, classes and distance of a tile drawn from the pool."""
+    """Samples of one round: image, classes and distance of a tile drawn from the pool.
 
-    def __init__(self, pool: Pool, *, labels: int, side_px: int, seed: int) -> None:
+    The tiles of a part of a batch come from one slide, stained alike: in training as in inference
+    the network sees each slide on its own scale (`models.unet.statistics_of`).
+    """
+
+    def __init__(self, pool: Pool, *, labels: int, side_px: int, batch: int, seed: int) -> None:
         self.pool, self.labels, self.side_px, self.seed = pool, labels, side_px, seed
+        self.part = math.ceil(batch / PARTS)
 
     def __call__(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Float (3, y, x) input, int64 (y, x) classes (255 ignore), float (y, x) distance."""
         rng = np.random.default_rng([self.seed, self.labels, step, index])
-        place = self.pool.draw(rng)
+        together = np.random.default_rng([self.seed, self.labels, step, index // self.part, 0])
+        place = self.pool.draw(rng, together)
         first = rng.random() < FIRST_SHARE
         image = torch.from_numpy(self.pool.image(place)).float()
         labels = self.pool.labels(0 if first else self.labels, place)
@@ -35,6 +44,6 @@ class Samples:
             side_px=self.side_px,
             wander=0 if place.annotated else 1,
         )
-        stained: NDArray[np.uint8] = restain(rng, image.round().byte().numpy())
+        stained: NDArray[np.uint8] = restain(together, image.round().byte().numpy())
         classes, distance = turned
         return roughen(rng, to_input(stained[None])[0]), classes.long(), distance / FULL

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,6 +25,8 @@ from wsipsm.training.pool import Place, Pool
 from wsipsm.training.recipe import Learnt
 from wsipsm.training.relabel import relabel
 from wsipsm.training.samples import Samples
+
+T = TypeVar("T")
 
 LATER_RATE = 0.75
 """Learning rate of later rounds over that of the first."""
@@ -61,7 +63,7 @@ def train_unet(
         annotated_share=settings.annotated_share,
         seed=seed,
     )
-    _each(pool.fill, pool.places, workers=workers, label="draw regions")
+    _each(pool.fill, pool.places, workers=workers, label="draw regions", unit="regions")
     device = compute.device()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -75,7 +77,13 @@ def train_unet(
         fits.append(calibrate(segmenter, pool, workers=workers))
         if number + 1 < settings.rounds:
             teach = _Teacher(segmenter, pool, fits[-1], number + 1)
-            _each(teach, pool.places, workers=workers, label="label anew")
+            _each(
+                teach,
+                pool.of_slides(pool.places),
+                workers=workers,
+                label="label anew",
+                unit="slides",
+            )
     return Learnt(
         network.state_dict(),
         network.architecture,
@@ -118,7 +126,9 @@ class _Rounds:
             weight_decay=settings.weight_decay,
             averaging=settings.averaging,
         )
-        samples = Samples(self.pool, labels=number, side_px=settings.tile_px, seed=self.seed)
+        samples = Samples(
+            self.pool, labels=number, side_px=settings.tile_px, batch=settings.batch, seed=self.seed
+        )
         return fit(
             self.network,
             sample_of=samples,
@@ -137,21 +147,25 @@ class _Rounds:
 
 @dataclass(frozen=True)
 class _Teacher:
-    """Gives a region the labels of a round."""
+    """Gives the regions of a slide the labels of a round."""
 
     segmenter: UNetSegmenter
     pool: Pool
     fit: Fit
     number: int
 
-    def __call__(self, place: Place) -> None:
-        if self.pool.has(self.number, place):
-            return
+    def __call__(self, places: Sequence[Place]) -> None:
+        todo = [place for place in places if not self.pool.has(self.number, place)]
+        if todo:
+            segmenter = self.pool.met(self.segmenter, todo).adapted(
+                foreground=self.fit.foreground, median_area_um2=self.fit.median_area_um2
+            )
+            for place in todo:
+                self._label(segmenter, place)
+
+    def _label(self, segmenter: UNetSegmenter, place: Place) -> None:
         slide = self.pool.cohort[place.slide]
         image = self.pool.image(place)
-        segmenter = self.segmenter.adapted(
-            foreground=self.fit.foreground, median_area_um2=self.fit.median_area_um2
-        )
         chances, distance = (maps[0] for maps in segmenter.maps(image[None]))
         classes, instances = relabel(
             segmenter.cells(chances, distance),
@@ -165,11 +179,11 @@ class _Teacher:
 
 
 def _each(
-    work: Callable[[Place], None], places: Sequence[Place], *, workers: int, label: str
+    work: Callable[[T], None], things: Sequence[T], *, workers: int, label: str, unit: str
 ) -> None:
-    """Do the work on every region; threads share them, and each is worked off on its own."""
+    """Do the work on every one; threads share them, and each is worked off on its own."""
     with ThreadPoolExecutor(workers) as workshop:
-        done = workshop.map(work, places)
-        with compute.progress(label, total=len(places), unit="regions") as shown:
+        done = workshop.map(work, things)
+        with compute.progress(label, total=len(things), unit=unit) as shown:
             for _ in done:
                 shown.update(1)
