@@ -131,7 +131,7 @@ class Pseudomasks(Section):
         0.1, ge=0, le=1, description="share of the way between clusters that is left unlabelled"
     )
     min_confidence: float = Field(
-        0.2, ge=0, le=1, description="objects of less confidence are left out of the training"
+        0.75, ge=0, le=1, description="objects of less confidence are left out of the training"
     )
     min_area_um2: float = Field(8, ge=0, description="smallest object, square microns")
     min_area_share: float = Field(
@@ -179,7 +179,7 @@ class Inference(Section):
         description="least foreground probability; 0: that which the training found to fit",
     )
     seed_height: float = Field(
-        0.05,
+        0.08,
         ge=0,
         le=1,
         description="least rise of a peak of depth and distance map over its saddle",

@@ -26,7 +26,7 @@ from wsipsm.types import Region
 SMOOTHING_UM = 0.375
 """Gaussian sigma of the distance map before seeds are sought in it."""
 
-DEPTH_WEIGHT = 0.7
+DEPTH_WEIGHT = 0.5
 """Weight of the depth inside the foreground, in radii of a common cell, beside the distance map: a
 network that learned briefly knows where cells are before it knows where they part."""
 
