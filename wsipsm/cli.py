@@ -137,6 +137,7 @@ def pseudomask(
     "--pseudomasks", type=EXISTING, multiple=True, required=True, help="In the order of --tiles."
 )
 @click.option("--annotations", multiple=True, help="GeoJSON of each; '-' or no option for none.")
+@click.option("--encoder", type=EXISTING, help="Activation network, for --init encoder.")
 @click.option("--model", type=click.Choice(["unet", "sam_lora"]), default="unet", show_default=True)
 @settings(config.Training)
 @settings(config.Sam, prefix="sam")

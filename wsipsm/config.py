@@ -145,6 +145,11 @@ class Training(Section):
     """Stage 5: the downstream network, trained on pseudo masks and then on its own labels."""
 
     backbone: str = Field("small", description="small, or a timm network; the paper: resnet34")
+    init: Literal["random", "encoder"] = Field(
+        "random",
+        description="where weights begin; encoder: at those of stage 2, if both backbones are the"
+        " same ResNet",
+    )
     rounds: int = Field(
         2, ge=1, le=6, description="rounds of training; each but the first on labels of the last"
     )
@@ -362,6 +367,22 @@ def check_base(settings: Config) -> None:
     fetched = "://" in base or base in SAM_NAMES
     if "sam_lora" in settings.models and not fetched:
         local_base(base)
+
+
+def check_init(settings: Config) -> None:
+    """Refuse to start the U-Net at the weights of an activation network of another architecture.
+
+    Raises
+    ------
+    SettingsError
+        The two backbones differ.
+    """
+    ours, theirs = settings.training.backbone, settings.pretraining.backbone
+    if settings.training.init == "encoder" and ours != theirs:
+        raise SettingsError(
+            f"training.init: encoder, but training.backbone is {ours} and pretraining.backbone is"
+            f" {theirs}; give both the same timm ResNet, such as resnet18, or start at random"
+        )
 
 
 def local_base(base: str) -> Path:

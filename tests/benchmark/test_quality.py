@@ -38,6 +38,35 @@ def test_each_data_set_has_a_row_for_each_method(fields_folder: Path, tmp_path: 
     assert len(list((tmp_path / "work" / "models").glob("unet-*.pt"))) == 2
 
 
+def test_a_start_from_another_network_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"training.init: encoder, but .* give both the same"):
+        benchmark_quality(
+            [tmp_path / "no folder"],
+            tmp_path / "quality.json",
+            work=tmp_path / "work",
+            training=Training(init="encoder"),
+        )
+
+
+def test_a_start_from_the_encoder_is_scored_beside_one_at_random(
+    fields_folder: Path, tmp_path: Path
+) -> None:
+    for init in ("random", "encoder"):
+        small = {"rounds": 1, "steps": 1, "batch": 2, "tile_px": 64, "regions": 4}
+        benchmark_quality(
+            [fields_folder],
+            tmp_path / f"{init}.json",
+            work=tmp_path / "work",
+            training=Training(backbone="resnet18", init=init, **small),
+            pretraining=Pretraining(steps=1, batch=2, tile_px=64),
+            seeds=1,
+            workers=1,
+        )
+    models = tmp_path / "work" / "models"
+    assert len(list(models.glob("unet-*.pt"))) == 2
+    assert len(list(models.glob("encoder-*.pt"))) == 1
+
+
 def test_fields_without_outlines_cannot_be_scored(fields_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "plain" / "images").mkdir(parents=True)
     (tmp_path / "plain" / "images" / "white.png").write_bytes(

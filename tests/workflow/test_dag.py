@@ -69,6 +69,21 @@ def test_annotations_teach_and_are_not_what_their_slide_is_scored_on(project: Pr
     assert "evaluate" not in project.planned()
 
 
+def test_the_activation_network_starts_the_training_if_asked(project: Project) -> None:
+    def rule(**training: str) -> str:
+        project.configure(training=training)
+        said = project.run("--dry-run", "--printshellcmds", "--until", "train").stdout
+        return said.partition("rule train:")[2].partition("\nJob stats")[0]
+
+    encoder = "results/models/encoder.pt"
+    asked, plain = rule(backbone="resnet18", init="encoder"), rule(backbone="resnet18")
+    assert encoder in asked.partition("output:")[0]
+    assert f" --encoder={encoder} " in asked
+    assert " --init=encoder " in asked
+    assert encoder not in plain.partition("output:")[0]
+    assert "--encoder" not in plain
+
+
 def test_segment_anything_is_asked_by_the_u_net_and_takes_the_adapter_of_a_slide(
     project: Project,
 ) -> None:
@@ -155,6 +170,14 @@ def test_weights_that_are_not_there_are_one_sentence_and_exit_code_2(project: Pr
     done = project.run("--dry-run")
     assert done.returncode == 2
     assert done.stdout.startswith("wsipsm: sam.base: no.pth: no such file; get sam_vit_b_")
+    assert done.stdout.count("\n") == 1
+
+
+def test_a_start_from_another_network_is_one_sentence_and_exit_code_2(project: Project) -> None:
+    project.configure(training={"init": "encoder"})
+    done = project.run("--dry-run")
+    assert done.returncode == 2
+    assert done.stdout.startswith("wsipsm: training.init: encoder, but training.backbone is small")
     assert done.stdout.count("\n") == 1
 
 

@@ -4,6 +4,7 @@ rule train:
         tiles=per_slide("tiles.zarr", split="train"),
         pseudomasks=per_slide("pseudomasks.zarr", split="train"),
         annotations=[path for path in LESSONS if path],
+        encoder=start,
     output:
         model="<results>/models/{model}.pt",
     log:

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from wsipsm.config import Config, SettingsError, check_base
+from wsipsm.config import Config, SettingsError, check_base, check_init
 from wsipsm.config import parse as parse_settings  # Snakemake has a `parse` of its own
 from wsipsm.sheet import read_slide_sheet
 
@@ -18,6 +18,7 @@ def checked(values):
         settings = parse_settings(Config, values, where="config/config.yaml")
         rows = read_slide_sheet(Path(settings.slides))
         check_base(settings)
+        check_init(settings)
     except SettingsError as error:
         print(f"wsipsm: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

@@ -1,9 +1,18 @@
 """What the rules have to know of each model: its settings, and where it is asked for cells."""
 
 
-def learning(wildcards):
-    """Settings of the training of one model."""
-    return flags("training") if wildcards.model == "unet" else flags("sam", prefix="sam_")
+def start(wildcards):
+    """The activation network, where the training of a model starts at its weights."""
+    asked = wildcards.model == "unet" and SETTINGS.training.init == "encoder"
+    return f"{SETTINGS.results}/models/encoder.pt" if asked else []
+
+
+def learning(wildcards, input):
+    """Settings of the training of one model, and where it starts."""
+    if wildcards.model != "unet":
+        return flags("sam", prefix="sam_")
+    where = options(encoder=input.encoder) if input.encoder else ""
+    return f"{where} {flags('training')}".strip()
 
 
 def adapter(wildcards):

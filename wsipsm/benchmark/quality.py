@@ -15,7 +15,16 @@ from wsipsm.benchmark.run import Bench, Products
 from wsipsm.benchmark.score import estimate
 from wsipsm.benchmark.table import Value, markdown, plain
 from wsipsm.benchmark.trial import NAMES, Trial, score
-from wsipsm.config import Activation, Inference, Pretraining, Pseudomasks, Stain, Training
+from wsipsm.config import (
+    Activation,
+    Config,
+    Inference,
+    Pretraining,
+    Pseudomasks,
+    Stain,
+    Training,
+    check_init,
+)
 from wsipsm.errors import SettingsError
 from wsipsm.io.product import Provenance, fingerprint, making
 
@@ -76,14 +85,15 @@ def benchmark_quality(
     Raises
     ------
     SettingsError
-        A folder is unknown, or no field has outlines.
+        A folder is unknown, no field has outlines, or a start from an encoder that differs.
     """
+    pretraining = pretraining or Pretraining()
+    check_init(Config(training=training, pretraining=pretraining))
     learned = read_fields(folders, mpp=mpp, stain=stain)
     others = read_fields(elsewhere, mpp=mpp, stain=stain) if elsewhere else []
     scored = [field for field in [*learned, *others] if field.truth]
     if not scored:
         raise SettingsError(f"{folders[0]}: no field has outlines; give a folder with labels")
-    pretraining = pretraining or Pretraining()
     known = {
         "training": training.model_dump(),
         "pretraining": pretraining.model_dump(),
@@ -121,7 +131,9 @@ def _methods(cohort: Cohort, *, seeds: int, ablate: bool) -> Iterator[tuple[str,
     for number in range(1 if ablate else rounds, rounds + 1):
         steps = cohort.training.steps * number // rounds
         settings = cohort.training.model_copy(update={"rounds": number, "steps": steps})
-        models = [bench.model(slides, settings, seed=seed) for seed in range(seeds)]
+        models = [
+            bench.model(slides, settings, seed=seed, encoder=encoder) for seed in range(seeds)
+        ]
         yield f"round {number}", _of_models(cohort, own, models, Inference())
     if ablate:
         yield "threshold by truth", _by_truth(cohort, own, models)

@@ -112,9 +112,13 @@ class Bench:
         options = {"settings": settings, "seed": seed}
         return self.each("pseudomask", inputs, "pseudomasks.zarr", options)
 
-    def model(self, slides: Sequence[Sequence[Any]], settings: Training, *, seed: int) -> Path:
+    def model(
+        self, slides: Sequence[Sequence[Any]], settings: Training, *, seed: int, encoder: Path
+    ) -> Path:
         """Stage 5; `slides` as `training.train.train` takes them."""
-        options = {"settings": settings, "seed": seed, "model": "unet"}
+        options: dict[str, Any] = {"settings": settings, "seed": seed, "model": "unet"}
+        if settings.init == "encoder":
+            options["encoder"] = encoder
         return self.once("train", (list(slides),), "unet.pt", options)
 
     def cells(

@@ -52,6 +52,12 @@ class UNet(nn.Module):
             deep = block(torch.cat([skip, raised], dim=1))
         return functional.pixel_shuffle(self.head(deep), self.encoder.stride)
 
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Give the encoder the weights of the same timm network, whatever else that one has."""
+        assert isinstance(self.encoder, TimmEncoder)
+        body = self.encoder.body
+        body.load_state_dict({name: weights[name] for name in body.state_dict()})
+
 
 Statistics = dict[str, NDArray[np.float32]]
 """What the batch norms of a network know of a slide: means and variances by buffer name."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wsipsm.config import Section
 from wsipsm.training.cohort import Masked
+from wsipsm.training.start import Start
 
 S = TypeVar("S", bound=Section, contravariant=True)
 
@@ -37,7 +38,17 @@ class Recipe(Protocol[S]):
     """Trains one kind of model; same input, settings and seed give the same weights."""
 
     def __call__(
-        self, cohort: list[Masked], *, settings: S, place: Path, seed: int, workers: int
+        self,
+        cohort: list[Masked],
+        *,
+        settings: S,
+        place: Path,
+        seed: int,
+        workers: int,
+        start: Start | None,
     ) -> Learnt:
-        """Train on a cohort; `place` is a private folder from which a killed run continues."""
+        """Train on a cohort; `place` is a private folder from which a killed run continues.
+
+        `start` is where weights begin; None is at random, or wherever the model knows itself.
+        """
         ...

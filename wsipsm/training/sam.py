@@ -20,10 +20,17 @@ from wsipsm.training.cohort import Masked
 from wsipsm.training.recipe import Learnt
 from wsipsm.training.sam_loss import SamLoss
 from wsipsm.training.sam_samples import Views
+from wsipsm.training.start import Start
 
 
 def train_sam(
-    cohort: list[Masked], *, settings: Sam, place: Path, seed: int, workers: int
+    cohort: list[Masked],
+    *,
+    settings: Sam,
+    place: Path,
+    seed: int,
+    workers: int,
+    start: Start | None,  # noqa: ARG001
 ) -> Learnt:
     """Train adapters on the best fields of a cohort.
 
@@ -33,6 +40,8 @@ def train_sam(
         Slides with pseudo masks, and annotations where there are any.
     place
         Private folder, from which a killed training continues.
+    start
+        Of no use here: weights begin at those of the base.
 
     Raises
     ------

@@ -14,6 +14,7 @@ from wsipsm.models.sam_file import find_base
 from wsipsm.training.cohort import Slide, inputs_of, open_cohort
 from wsipsm.training.recipe import Recipe
 from wsipsm.training.sam import train_sam
+from wsipsm.training.start import read_start
 from wsipsm.training.unet import train_unet
 
 RECIPES: dict[str, Recipe[Any]] = {"unet": train_unet, "sam_lora": train_sam}
@@ -28,6 +29,7 @@ def train(
     settings: Training | Sam,
     seed: int,
     workers: int | None = None,
+    encoder: Path | None = None,
 ) -> None:
     """Train a model; a killed run continues where it was.
 
@@ -40,6 +42,8 @@ def train(
         The checkpoint, such as `unet.pt`.
     settings
         The section of that model.
+    encoder
+        The activation network, for `training.init: encoder` alone.
 
     Raises
     ------
@@ -47,8 +51,9 @@ def train(
         No slide is left, slides differ in their classes, annotations cannot be used, or the
         training diverged.
     SettingsError
-        The base of the model is not there, or another one.
+        The base of the model, or the encoder, is not there, or another one.
     """
+    start = read_start(encoder, settings) if isinstance(settings, Training) else None
     cohort = open_cohort(slides)
     if isinstance(settings, Sam):
         _, sha256 = find_base(settings.base, sha256=settings.sha256)
@@ -56,7 +61,8 @@ def train(
     prefix = "sam_" if isinstance(settings, Sam) else ""
     known = {f"{prefix}{name}": value for name, value in settings.model_dump().items()}
     known |= {"model": model, "seed": seed}
-    provenance = Provenance("train", known, inputs_of(cohort))
+    began = {"models/encoder": start.id} if start else {}
+    provenance = Provenance("train", known, inputs_of(cohort) | began)
     with making(target, provenance) as partial:
         learnt = RECIPES[model](
             cohort,
@@ -64,6 +70,7 @@ def train(
             place=partial.path.parent,
             seed=seed,
             workers=workers or compute.allotted_cores(),
+            start=start,
         )
         annotated = {slide.tiles.slide: slide.fields for slide in cohort if slide.fields}
         record = {

@@ -25,6 +25,7 @@ from wsipsm.training.pool import Place, Pool
 from wsipsm.training.recipe import Learnt
 from wsipsm.training.relabel import relabel
 from wsipsm.training.samples import Samples
+from wsipsm.training.start import Start
 
 T = TypeVar("T")
 
@@ -36,7 +37,13 @@ TEACHER = Inference(rotations=4)
 
 
 def train_unet(
-    cohort: list[Masked], *, settings: Training, place: Path, seed: int, workers: int
+    cohort: list[Masked],
+    *,
+    settings: Training,
+    place: Path,
+    seed: int,
+    workers: int,
+    start: Start | None,
 ) -> Learnt:
     """Train a U-Net on the labels of a cohort, then on those that it gives the cohort itself.
 
@@ -49,6 +56,8 @@ def train_unet(
         Slides with pseudo masks, and annotations where there are any.
     place
         Private folder, from which a killed training continues.
+    start
+        Weights that the encoder begins with; None for random ones.
 
     Raises
     ------
@@ -68,6 +77,8 @@ def train_unet(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = UNet(settings.backbone, classes=len(cohort[0].classes))
+    if start:
+        network.start_from(start.weights)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     segmenter = UNetSegmenter(network, settings=TEACHER, mpp=cohort[0].tiles.mpp)
     rounds = _Rounds(network, pool, settings, place, seed, workers)
