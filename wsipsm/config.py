@@ -150,6 +150,12 @@ class Training(Section):
         description="where weights begin; encoder: at those of stage 2, if both backbones are the"
         " same ResNet",
     )
+    members: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="networks of different seeds, each of so many steps, whose maps are averaged",
+    )
     rounds: int = Field(
         2, ge=1, le=6, description="rounds of training; each but the first on labels of the last"
     )

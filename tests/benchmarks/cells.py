@@ -224,6 +224,7 @@ def _table(
         "centroid_y": centre[:, 1],
         "class": ["nucleus"] * len(polygons),
         "score": scores.astype("f4"),
+        "agreement": np.ones(len(scores), "f4"),
         "tile_row": tiles[:, 0].astype("i4"),
         "tile_col": tiles[:, 1].astype("i4"),
         "owned": (_tile_of(polygons) == tiles).all(axis=1),

@@ -106,6 +106,7 @@ def rows(first: int, count: int, side: int) -> pa.Table:
         "centroid_x": centres[:, 0], "centroid_y": centres[:, 1],
         "class": np.array(["negative", "positive"])[index % 2],
         "score": rng.uniform(0, 1, count),
+        "agreement": np.ones(count),
     }  # fmt: skip
     columns = [
         pa.array(values.get(field.name, np.zeros(count, np.int8))).cast(field.type)

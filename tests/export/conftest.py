@@ -82,6 +82,7 @@ def cell_table(outlines: np.ndarray, *, classes: tuple[str, ...] = ("nucleus",))
         "centroid_y": centroids[:, 1],
         "class": [classes[i % len(classes)] for i in range(count)],
         "score": np.full(count, 0.9),
+        "agreement": np.full(count, 0.8),
         "tile_row": np.zeros(count),
         "tile_col": np.zeros(count),
         "owned": np.ones(count, bool),

@@ -104,7 +104,8 @@ def test_table_has_the_columns_of_qupath(
         *("Hematoxylin OD mean", "Hematoxylin OD std dev"),
         *(f"{counterstain} OD mean", f"{counterstain} OD std dev"),
         *("Ring: Hematoxylin OD mean", "Ring: Hematoxylin OD std dev"),
-        *(f"Ring: {counterstain} OD mean", f"Ring: {counterstain} OD std dev", "Class score"),
+        *(f"Ring: {counterstain} OD mean", f"Ring: {counterstain} OD std dev"),
+        *("Class score", "Agreement"),
     ]
     rows = read_cells(cells)
     assert table["Object ID"].tolist() == rows["id"].to_pylist()

@@ -241,7 +241,7 @@ def test_real_and_nasty_cells_keep_every_rule(
     assert {feature["properties"]["objectType"] for feature in features} == {"detection"}
     measured = [len(feature["properties"]["measurements"]) for feature in features]
     assert min(measured) == len(MEASUREMENTS)
-    assert max(measured) == len(MEASUREMENTS) + 1  # and the score
+    assert max(measured) == len(MEASUREMENTS) + 2  # and score and agreement
 
 
 @pytest.mark.real_data

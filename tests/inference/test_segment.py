@@ -7,6 +7,7 @@ import shapely
 
 from wsipsm.config import Inference, Stitching
 from wsipsm.inference.segment import segment
+from wsipsm.io.checkpoint import load_checkpoint, save_checkpoint
 from wsipsm.io.parquet import CELL_SCHEMA, polygons_of, read_cells
 from wsipsm.io.product import read_record
 from wsipsm.io.tiles import open_tiles
@@ -31,6 +32,27 @@ def test_there_is_one_part_a_shard_and_cells_reach_into_their_tile(products) -> 
     inside = shapely.intersects(shapely.points(x, y), boxes)
     assert (inside == owned).mean() > 0.999
     assert shapely.is_valid(polygons).all()
+
+
+def test_a_single_network_agrees_with_itself(products) -> None:
+    assert (read_cells(products.cells)["agreement"].to_numpy() == 1).all()
+
+
+def test_each_cell_says_how_far_a_committee_agrees_on_it(products, tmp_path: Path) -> None:
+    alone, record = load_checkpoint(products.unet)
+    state = {
+        name.replace("members.0", f"members.{member}"): value.clone()
+        for name, value in alone.items()
+        for member in (0, 1)
+    }
+    state["members.1.head.bias"][:4] += 0.5  # the second is less sure of all cells
+    record["architecture"]["members"] = 2
+    save_checkpoint(tmp_path / "unet.pt", state, record)
+    segment(products.tiles, tmp_path / "unet.pt", tmp_path / "tile_cells", settings=Inference())
+    agreement = read_cells(tmp_path / "tile_cells")["agreement"].to_numpy()
+    assert len(agreement) > 20
+    assert (agreement > 0.5).all()
+    assert (agreement < 1).all()
 
 
 def test_every_cell_of_the_slide_stands_once(products) -> None:

@@ -50,7 +50,7 @@ def test_what_killed_processes_leave_one_continues_to_the_same_bytes(
 ) -> None:
     target = tmp_path / "unet.pt"
     with training(products, target) as run:
-        second(run, (tmp_path / "unet.pt.partial/snapshot_0").exists).kill()
+        second(run, (tmp_path / "unet.pt.partial/snapshot_0_0").exists).kill()
         said = run.communicate(timeout=120)[1]
     assert run.returncode == 1
     assert "training: its process on GPU 1 ended" in said

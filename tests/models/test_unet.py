@@ -8,7 +8,7 @@ from wsipsm.config import Inference
 from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import save_checkpoint
 from wsipsm.models.segmenter import UNetSegmenter, load_segmenter
-from wsipsm.models.unet import UNet, statistics_of, with_statistics
+from wsipsm.models.unet import Committee, UNet, statistics_of, with_statistics
 
 
 @pytest.mark.parametrize("backbone", ["small", "resnet18", "resnet34"])
@@ -35,6 +35,18 @@ def test_a_slide_in_another_stain_looks_alike_by_its_own_statistics() -> None:
         assert torch.equal(with_statistics(network, {})(here), alone)  # and nothing was changed
 
 
+def test_members_of_a_committee_keep_their_own_statistics() -> None:
+    torch.manual_seed(0)
+    committee = Committee.of("small", classes=1, members=2).eval()
+    images = torch.rand(2, 3, 64, 64)
+    seen = with_statistics(committee, statistics_of(committee, images))
+    with torch.inference_mode():
+        alone = [with_statistics(one, statistics_of(one, images)) for one in committee.members]
+        wanted = torch.stack([member(images) for member in alone])
+        assert torch.equal(seen(images), wanted)
+    assert not torch.equal(wanted[0], wanted[1])
+
+
 class Drawn(UNet):
     """A network whose output is given: the seam is tested on known scores."""
 
@@ -54,14 +66,14 @@ def test_cells_come_with_class_and_score() -> None:
         away = np.hypot(y - 30, x - cx)
         output[0, number][away < 10] = 12
         output[0, 3] = np.maximum(output[0, 3], np.clip(1 - away / 10, 0, 1))
-    segmenter = UNetSegmenter(
-        Drawn(torch.from_numpy(output)), settings=Inference(foreground=0.4), mpp=0.25
-    )
+    network = Committee([Drawn(torch.from_numpy(output))])
+    segmenter = UNetSegmenter(network, settings=Inference(foreground=0.4), mpp=0.25)
     (found,) = segmenter(np.zeros((1, 3, 64, 64), np.uint8))
     assert found.labels.max() == 2
     assert sorted(found.classes.tolist()) == [1, 2]
     assert found.classes[found.labels[30, 18] - 1] == 1
     assert (found.scores > 0.9).all()
+    assert (found.agreement == 1).all()
     assert abs((found.labels == 1).sum() - np.pi * 100) < 30
 
 
@@ -77,8 +89,19 @@ def disks(*circles: tuple[int, int, float]) -> Drawn:
     return Drawn(torch.from_numpy(output))
 
 
+def test_members_agree_on_what_they_all_see() -> None:
+    network = Committee([disks((30, 18, 10), (30, 48, 10)), disks((30, 18, 10))])
+    segmenter = UNetSegmenter(network, settings=Inference(foreground=0.4), mpp=0.25)
+    (found,) = segmenter(np.zeros((1, 3, 64, 64), np.uint8))
+    both, one = (found.labels[30, x] - 1 for x in (18, 48))
+    assert found.agreement[both] > 0.99
+    assert found.agreement[one] < 0.01
+    assert found.scores[one] == pytest.approx(0.5, abs=0.01)
+
+
 def test_cells_far_smaller_than_those_of_the_training_are_dropped() -> None:
-    plain = UNetSegmenter(disks((30, 18, 10), (30, 48, 6)), settings=Inference(), mpp=0.25)
+    network = Committee([disks((30, 18, 10), (30, 48, 6))])
+    plain = UNetSegmenter(network, settings=Inference(), mpp=0.25)
     image = np.zeros((1, 3, 64, 64), np.uint8)
     counts = [
         plain.adapted(foreground=0.4, median_area_um2=area)(image)[0].labels.max()
@@ -88,7 +111,7 @@ def test_cells_far_smaller_than_those_of_the_training_are_dropped() -> None:
 
 
 def test_a_threshold_in_the_settings_goes_before_that_of_the_training() -> None:
-    network = disks((30, 30, 10))
+    network = Committee([disks((30, 30, 10))])
     for given, wanted in ((0.0, 0.3), (0.7, 0.7)):
         plain = UNetSegmenter(network, settings=Inference(foreground=given), mpp=0.25)
         assert plain.adapted(foreground=0.3).settings.foreground == wanted
@@ -96,14 +119,14 @@ def test_a_threshold_in_the_settings_goes_before_that_of_the_training() -> None:
 
 def test_averaging_over_turns_makes_a_network_blind_to_them() -> None:
     torch.manual_seed(0)
-    network = UNet("small", classes=1).eval()
+    network = Committee.of("small", classes=1, members=2).eval()
     image = np.random.default_rng(0).integers(0, 255, (1, 3, 64, 64), np.uint8)
     turned = np.rot90(image, axes=(2, 3)).copy()
     for rotations, equal in ((1, False), (4, True)):
         settings = Inference(rotations=rotations)
         segmenter = UNetSegmenter(network, settings=settings, mpp=0.25)
         segmenter = segmenter.knowing(segmenter.look(image))
-        (chances, distance), (others, far) = segmenter.maps(image), segmenter.maps(turned)
+        (chances, distance, _), (others, far, _) = segmenter.maps(image), segmenter.maps(turned)
         back = np.rot90(others, -1, axes=(2, 3)), np.rot90(far, -1, axes=(1, 2))
         assert np.allclose(chances, back[0], atol=1e-5) == equal
         assert np.allclose(distance, back[1], atol=1e-5) == equal
@@ -112,9 +135,19 @@ def test_averaging_over_turns_makes_a_network_blind_to_them() -> None:
 def test_an_empty_tile_has_no_cells() -> None:
     output = torch.zeros(1, 3, 32, 32)
     output[:, 0] = 9
-    segmenter = UNetSegmenter(Drawn(output), settings=Inference(foreground=0.4), mpp=0.25)
+    network = Committee([Drawn(output)])
+    segmenter = UNetSegmenter(network, settings=Inference(foreground=0.4), mpp=0.25)
     (found,) = segmenter(np.zeros((1, 3, 32, 32), np.uint8))
     assert found.labels.max() == len(found.scores) == len(found.classes) == 0
+
+
+def test_weights_of_an_earlier_version_are_refused(tmp_path) -> None:
+    network = UNet("small", classes=1)
+    path = tmp_path / "model.pt"
+    record = {"model": "unet", "architecture": network.architecture}
+    save_checkpoint(path, network.state_dict(), record)
+    with pytest.raises(SettingsError, match="made by an earlier version; train again"):
+        load_segmenter(path, settings=Inference(), mpp=0.25, device=torch.device("cpu"))
 
 
 def test_weights_of_another_kind_are_refused(tmp_path) -> None:

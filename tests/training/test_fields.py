@@ -137,7 +137,7 @@ def contrast(slide: Tiles, model: Path, region: Region, truth: np.ndarray) -> fl
     )
     image = slide.read(region)[None]
     assert isinstance(segmenter, UNetSegmenter)
-    chances, _ = segmenter.knowing(segmenter.look(image)).maps(image)
+    chances, _, _ = segmenter.knowing(segmenter.look(image)).maps(image)
     chance = 1 - chances[0, 0]
     return float(chance[truth].mean() - chance[~truth].mean())
 

@@ -29,7 +29,7 @@ def judged() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     foreground[40:56, 40:56] = 0.4
     foreground[36:38, 20:28] = 0.4
     scores = np.array([0.95, 0.95, 0.6, 0.95], np.float32)
-    found = Segmented(labels, np.array([2, 1, 1, 1], np.uint8), scores)
+    found = Segmented(labels, np.array([2, 1, 1, 1], np.uint8), scores, np.ones_like(scores))
     return *relabel(found, foreground, density, mpp=0.25, threshold=0.5), masks
 
 

@@ -40,7 +40,7 @@ def test_a_training_begins_there_and_says_so(products, tmp_path: Path) -> None:
     state, record = load_checkpoint(target)
     wanted = encoder_of(products)
     for name in ("conv1.weight", "layer2.0.conv1.weight", "layer4.1.bn2.weight"):
-        found = state[f"encoder.body.{name}"]
+        found = state[f"members.0.encoder.body.{name}"]
         torch.testing.assert_close(found, wanted[name], rtol=0, atol=1e-9)
     encoder = read_record(products.encoder)["provenance"]["id"]
     assert record["provenance"]["inputs"]["models/encoder"] == encoder

@@ -1,5 +1,6 @@
 """Stage 5: the network learns, repeats bit for bit, and refuses what it cannot use."""
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from wsipsm.errors import DataError
 from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.io.product import quarantine, read_record
 from wsipsm.models.input import to_input
-from wsipsm.models.unet import UNet
+from wsipsm.models.unet import Committee
 from wsipsm.pseudomasks.pseudomask import pseudomask
-from wsipsm.training import pool, samples
+from wsipsm.training import pool, samples, unet
 from wsipsm.training import train as stage
 from wsipsm.training.calibrate import RANGE
 from wsipsm.training.cohort import open_cohort
@@ -29,7 +30,7 @@ def test_the_loss_falls(products) -> None:
 
 def test_the_threshold_gives_as_much_foreground_as_the_pseudo_masks(products) -> None:
     state, record = load_checkpoint(products.unet)
-    network = UNet(**record["architecture"])
+    network = Committee.of(**record["architecture"])
     network.load_state_dict(state)
     slide = open_cohort([(products.tiles, products.pseudomasks)])[0]
     found, wanted = [], []
@@ -37,7 +38,7 @@ def test_the_threshold_gives_as_much_foreground_as_the_pseudo_masks(products) ->
         for tile in slide.tiles.kept_tiles():
             region = slide.tiles.grid.tile(*tile)
             image, classes = slide.tiles.read(region), slide.labels(region)[0]
-            chances = torch.softmax(network.eval()(to_input(image[None]))[0, :-1], dim=0)
+            chances = torch.softmax(network.eval()(to_input(image[None]))[0, 0, :-1], dim=0)
             known = classes != IGNORE
             found.append((1 - chances[0].numpy() > record["foreground"])[known])
             wanted.append(classes[known] > 0)
@@ -97,6 +98,66 @@ def test_a_training_killed_in_or_between_rounds_ends_in_the_same_bytes(
     assert (tmp_path / "unet.pt.partial" / "pool").exists()
     train([pair], target, model="unet", settings=SHORT, seed=5, workers=2)
     assert target.read_bytes() == twice
+
+
+COMMITTEE = SHORT.model_copy(update={"members": 2})
+
+
+@pytest.mark.parametrize(("training", "step"), [(0, 2), (1, 0), (3, 3)])
+def test_a_committee_killed_in_any_member_ends_in_the_same_bytes(
+    products, tmp_path: Path, committee: bytes, monkeypatch, training: int, step: int
+) -> None:
+    target = tmp_path / "unet.pt"
+    pair = (products.tiles, products.pseudomasks)
+    plain, calls = unet.fit, count()
+
+    def killed(*given, **options):
+        if next(calls) == training:
+            options["plan"] = replace(options["plan"], snapshot_every=1)
+            options["sample_of"] = interrupting(options["sample_of"], step)
+        return plain(*given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unet, "fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train([pair], target, model="unet", settings=COMMITTEE, seed=5, workers=1)
+    train([pair], target, model="unet", settings=COMMITTEE, seed=5, workers=2)
+    assert target.read_bytes() == committee
+
+
+def interrupting(sample_of, at: int):
+    """Samples until step `at`."""
+
+    def sample(step: int, index: int):
+        if step == at:
+            raise KeyboardInterrupt
+        return sample_of(step, index)
+
+    return sample
+
+
+@pytest.fixture(scope="module")
+def committee(products, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The model of two members and two rounds by one worker."""
+    target = tmp_path_factory.mktemp("committee") / "unet.pt"
+    pair = (products.tiles, products.pseudomasks)
+    train([pair], target, model="unet", settings=COMMITTEE, seed=5, workers=1)
+    return target.read_bytes()
+
+
+def test_members_differ_and_the_first_is_what_it_is_alone(products, tmp_path: Path) -> None:
+    states = {}
+    for members in (1, 2):
+        settings = SHORT.model_copy(update={"rounds": 1, "steps": 3, "members": members})
+        target = tmp_path / f"{members}.pt"
+        pair = (products.tiles, products.pseudomasks)
+        train([pair], target, model="unet", settings=settings, seed=5, workers=2)
+        states[members], record = load_checkpoint(target)
+        assert record["architecture"]["members"] == members
+    for name, value in states[1].items():
+        assert torch.equal(value, states[2][name])
+    weight = "decoder.0.0.weight"
+    assert not torch.equal(states[2][f"members.0.{weight}"], states[2][f"members.1.{weight}"])
 
 
 def test_other_settings_begin_anew(products, tmp_path: Path, twice: bytes, monkeypatch) -> None:

@@ -13,14 +13,15 @@ from wsipsm.types import COUNTERSTAIN, MEASUREMENTS, palette
 
 Colour = tuple[int, int, int]
 
-SCORE = "Class score"
+MODEL_SAYS = {"score": "Class score", "agreement": "Agreement"}
+"""What a model says of its cells: column and name in QuPath."""
 
 
 def measurement_names(stain: Stain) -> dict[str, str]:
     """Column of a cell table: its name in QuPath, for a stain."""
     counterstain = COUNTERSTAIN[stain]
     names = {name: title.format(counterstain=counterstain) for name, title in MEASUREMENTS.items()}
-    return {**names, "score": SCORE}
+    return {**names, **MODEL_SAYS}
 
 
 def measurements(cells: pa.Table, columns: Iterable[str]) -> NDArray[np.float64]:

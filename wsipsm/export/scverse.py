@@ -14,7 +14,7 @@ import shapely
 
 from wsipsm.config import Export
 from wsipsm.errors import SettingsError
-from wsipsm.export.names import Colour, class_colours
+from wsipsm.export.names import MODEL_SAYS, Colour, class_colours
 from wsipsm.export.rows import Cells
 from wsipsm.io import ngff
 from wsipsm.io.parquet import CELL_SCHEMA
@@ -86,7 +86,7 @@ def _elements(rows: pa.Table, colours: dict[str, Colour], *, mpp: float) -> dict
 
 
 def _measured(rows: pa.Table, colours: dict[str, Colour]) -> Any:
-    """AnnData of the cells: measurements, and about each its class, score and place."""
+    """AnnData of the cells: measurements, and about each its class, score, agreement and place."""
     import anndata
     import pandas as pd
 
@@ -96,7 +96,7 @@ def _measured(rows: pa.Table, colours: dict[str, Colour]) -> Any:
             "cell_id": rows["id"].to_numpy(),
             "region": pd.Categorical([CELLS] * len(rows)),
             "class": pd.Categorical(rows["class"].to_pylist(), categories=list(colours)),
-            "score": rows["score"].to_numpy(),
+            **{name: rows[name].to_numpy() for name in MODEL_SAYS},
         },
         index=rows["id"].to_numpy(),
     )

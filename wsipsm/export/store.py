@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 
 from wsipsm.config import Export
-from wsipsm.export.names import class_colours, measured
+from wsipsm.export.names import MODEL_SAYS, class_colours, measured
 from wsipsm.export.rows import Cells
 from wsipsm.io.product import Provenance
 from wsipsm.types import MEASUREMENTS
@@ -40,7 +40,7 @@ def write_store(cells: Cells, path: Path, provenance: Provenance, settings: Expo
             for outline, label, values in zip(
                 outlines[usable],
                 table["class"].to_pylist(),
-                measured(table, {name: name for name in (*MEASUREMENTS, "score")}),
+                measured(table, {name: name for name in (*MEASUREMENTS, *MODEL_SAYS)}),
                 strict=True,
             )
         ]

@@ -197,6 +197,7 @@ class _Worker:
             "centroid_y": centres[:, 0] * scale,
             "class": [self.classes[number - 1] for number in cells.classes],
             "score": cells.scores,
+            "agreement": cells.agreement,
             "tile_row": np.full(len(rows), tile[0]),
             "tile_col": np.full(len(rows), tile[1]),
             "owned": owned,
@@ -244,7 +245,8 @@ def _reaching_in(
     table = np.zeros(int(found.labels.max(initial=0)) + 1, np.int32)
     table[inside] = np.arange(1, len(inside) + 1)
     rows = inside.astype(np.int64) - 1
-    return Segmented(table[found.labels], found.classes[rows], found.scores[rows]), rows
+    values = found.classes[rows], found.scores[rows], found.agreement[rows]
+    return Segmented(table[found.labels], *values), rows
 
 
 def _centroids(labels: NDArray[np.int32], region: Region) -> NDArray[np.float64]:

@@ -30,6 +30,7 @@ TILE_CELL_SCHEMA = pa.schema(
         ("centroid_y", pa.float64()),
         ("class", pa.string()),
         ("score", pa.float32()),  # 0 to 1: mean probability of its class inside
+        ("agreement", pa.float32()),  # 0 to 1: of the members of a committee, else 1
         ("tile_row", pa.int32()),
         ("tile_col", pa.int32()),
         ("owned", pa.bool_()),  # its centroid lies in the tile that saw it

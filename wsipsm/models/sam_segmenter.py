@@ -189,6 +189,7 @@ class SamSegmenter:
             labels,
             np.array([masks[index - 1].kind for index in own], np.uint8),
             np.array([np.clip(masks[index - 1].score, 0, 1) for index in own], np.float32),
+            np.ones(len(own), np.float32),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.models.input import to_input
 from wsipsm.models.instances import distance_to_edge, split_by_height, tidy_objects
-from wsipsm.models.unet import Statistics, UNet, statistics_of, with_statistics
+from wsipsm.models.unet import Committee, Statistics, statistics_of, with_statistics
 from wsipsm.types import Region
 
 SMOOTHING_UM = 0.375
@@ -37,6 +37,10 @@ HOLE_UM2 = 40.0
 """Largest hole of the foreground that is filled."""
 
 
+Maps = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Chances of the classes, distance, and spread: the members' standard deviation of foreground."""
+
+
 @dataclass(frozen=True)
 class Segmented:
     """Cells of one tile.
@@ -49,11 +53,15 @@ class Segmented:
         uint8 (n,): class 1 ... k of each cell.
     scores
         float32 (n,), 0 to 1: how sure the model is of each cell.
+    agreement
+        float32 (n,), 0 to 1: how far the members of a committee say the same of each cell; 1 for
+        a single network.
     """
 
     labels: NDArray[np.int32]
     classes: NDArray[np.uint8]
     scores: NDArray[np.float32]
+    agreement: NDArray[np.float32]
 
 
 class Segmenter(Protocol):
@@ -122,6 +130,8 @@ def load_segmenter(
         )
     if record.get("model") not in MODELS:
         raise SettingsError(f"{path}: not a model that segments; use the product of `wsipsm train`")
+    if "members" not in record["architecture"]:
+        raise SettingsError(f"{path}: made by an earlier version; train again")
     network = MODELS[record["model"]](**record["architecture"])
     network.load_state_dict(state)
     network.eval().requires_grad_(False)
@@ -131,7 +141,7 @@ def load_segmenter(
     return plain.adapted(**found), record
 
 
-MODELS: dict[str, type[UNet]] = {"unet": UNet}
+MODELS: dict[str, Callable[..., Committee]] = {"unet": Committee.of}
 """Models by the name that the configuration and the folders of results use."""
 
 
@@ -140,7 +150,7 @@ class UNetSegmenter:
 
     def __init__(
         self,
-        network: torch.nn.Module,
+        network: Committee,
         *,
         settings: Inference,
         mpp: float,
@@ -183,13 +193,13 @@ class UNetSegmenter:
         regions: Sequence[Region] = (),  # noqa: ARG002
     ) -> list[Segmented]:
         """Segment uint8 RGB tiles (n, 3, y, x)."""
-        chances, distance = self.maps(images)
-        return [self.cells(*pair) for pair in zip(chances, distance, strict=True)]
+        return [self.cells(*maps) for maps in zip(*self.maps(images), strict=True)]
 
-    def maps(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Chances of the classes (n, k + 1, y, x) and distance (n, y, x), float32.
+    def maps(self, images: NDArray[np.uint8]) -> Maps:
+        """Chances of the classes (n, k + 1, y, x), distance and spread (n, y, x), float32.
 
-        Means over `settings.rotations` positions of the tiles, a quarter turn apart.
+        Means over the members, and over `settings.rotations` positions of the tiles, a quarter
+        turn apart.
         """
         inputs = self._inputs(images)
         total = torch.zeros(0)
@@ -198,17 +208,28 @@ class UNetSegmenter:
                 turned = torch.rot90(inputs, turn, (2, 3))
                 turned = turned.contiguous(memory_format=torch.channels_last)
                 output = self.network(turned).float()
-                output[:, :-1] = torch.softmax(output[:, :-1], dim=1)
-                output = torch.rot90(output, -turn, (2, 3))
+                output[:, :, :-1] = torch.softmax(output[:, :, :-1], dim=2)
+                output = torch.rot90(output, -turn, (3, 4))
                 total = total + output if len(total) else output
-        mean = (total / self.settings.rotations).cpu().numpy()
-        return mean[:, :-1], mean[:, -1]
+        each = total / self.settings.rotations
+        spread = (1 - each[:, :, 0]).std(dim=0, correction=0).cpu().numpy()
+        mean = each.mean(dim=0).cpu().numpy()
+        return mean[:, :-1], mean[:, -1], spread
 
     def _inputs(self, images: NDArray[np.uint8]) -> torch.Tensor:
         return to_input(images).to(self.device, memory_format=torch.channels_last)
 
-    def cells(self, chances: NDArray[np.float32], distance: NDArray[np.float32]) -> Segmented:
-        """Cells of one tile, from chances (k + 1, y, x) and distance (y, x)."""
+    def cells(
+        self,
+        chances: NDArray[np.float32],
+        distance: NDArray[np.float32],
+        spread: NDArray[np.float32],
+    ) -> Segmented:
+        """Cells of one tile, from chances (k + 1, y, x), distance and spread (y, x).
+
+        The agreement on a cell is 1 less twice the mean spread in it: 0 where half of the members
+        are sure of it and the others of background.
+        """
         settings = self.settings
         foreground = 1 - chances[0]
         mask = foreground > settings.foreground
@@ -228,8 +249,10 @@ class UNetSegmenter:
         )
         ids = np.arange(1, int(labels.max(initial=0)) + 1)
         if len(ids) == 0:
-            return Segmented(labels, np.zeros(0, np.uint8), np.zeros(0, np.float32))
+            none = np.zeros(0, np.float32)
+            return Segmented(labels, np.zeros(0, np.uint8), none, none)
         means = np.stack([ndimage.mean(chance, labels, ids) for chance in chances[1:]])
         classes = (1 + means.argmax(axis=0)).astype(np.uint8)
         scores = np.asarray(ndimage.mean(foreground, labels, ids), np.float32)
-        return Segmented(labels, classes, scores)
+        agreement = np.asarray(1 - 2 * ndimage.mean(spread, labels, ids), np.float32)
+        return Segmented(labels, classes, scores, np.clip(agreement, 0, 1))

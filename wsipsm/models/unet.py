@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsipsm.errors import SettingsError
+
+N = TypeVar("N", bound=nn.Module)
 
 SMALL_WIDTHS = (24, 48, 96, 144)
 
@@ -59,6 +62,27 @@ class UNet(nn.Module):
         body.load_state_dict({name: weights[name] for name in body.state_dict()})
 
 
+class Committee(nn.Module):
+    """U-Nets that differ in their seeds alone, and are asked together.
+
+    Output (members, n, k + 2, y, x): what each says of images (n, 3, y, x).
+    """
+
+    def __init__(self, members: Sequence[UNet]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.architecture = {**members[0].architecture, "members": len(members)}
+
+    @classmethod
+    def of(cls, backbone: str, *, classes: int, members: int) -> Committee:
+        """A committee of networks with random weights."""
+        return cls([UNet(backbone, classes=classes) for _ in range(members)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores and distance, (members, n, k + 2, y, x)."""
+        return torch.stack([member(images) for member in self.members])
+
+
 Statistics = dict[str, NDArray[np.float32]]
 """What the batch norms of a network know of a slide: means and variances by buffer name."""
 
@@ -81,7 +105,7 @@ def statistics_of(network: nn.Module, inputs: Tensor) -> Statistics:
     return {name: value.float().cpu().numpy() for name, value in known.items()}
 
 
-def with_statistics(network: nn.Module, statistics: Statistics) -> nn.Module:
+def with_statistics(network: N, statistics: Statistics) -> N:
     """A copy of a network that sees the slide whose statistics these are."""
     own = copy.deepcopy(network)
     own.load_state_dict({k: torch.from_numpy(v) for k, v in statistics.items()}, strict=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsipsm.models.segmenter import Segmented, UNetSegmenter
+from wsipsm.models.segmenter import Maps, Segmented, UNetSegmenter
 from wsipsm.training.pool import Place, Pool
 from wsipsm.training.targets import IGNORE
 
@@ -34,15 +34,15 @@ def calibrate(segmenter: UNetSegmenter, pool: Pool, *, workers: int) -> Fit:
     slides = pool.of_slides(pool.places[:REGIONS])
     places = [place for same in slides for place in same]
 
-    def look(same: list[Place]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def look(same: list[Place]) -> list[Maps]:
         own = pool.met(segmenter, same)
         found = [own.maps(pool.image(place)[None]) for place in same]
-        return [(chances[0], distance[0]) for chances, distance in found]
+        return [(chances[0], distance[0], spread[0]) for chances, distance, spread in found]
 
     with ThreadPoolExecutor(workers) as workshop:
         seen = [maps for each in workshop.map(look, slides) for maps in each]
         wanted = np.stack([pool.labels(0, place)[0] for place in places])
-        chances = np.stack([1 - found[0] for found, _ in seen])
+        chances = np.stack([1 - maps[0][0] for maps in seen])
         foreground = _matching(chances[wanted != IGNORE], wanted[wanted != IGNORE])
         fitted = segmenter.adapted(foreground=foreground)
         areas = list(workshop.map(lambda maps: _areas(fitted.cells(*maps)), seen))

@@ -1,4 +1,4 @@
-"""Self-training of the U-Net: rounds of learning labels and giving the pool better ones."""
+"""Self-training of U-Nets: rounds of learning labels and giving the pool better ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from wsipsm import compute
@@ -17,7 +18,7 @@ from wsipsm.learning.augment import REACH
 from wsipsm.learning.loop import Plan, fit
 from wsipsm.models.segmenter import UNetSegmenter
 from wsipsm.models.stain import nuclear_density
-from wsipsm.models.unet import UNet
+from wsipsm.models.unet import Committee, UNet
 from wsipsm.training.calibrate import Fit, calibrate
 from wsipsm.training.cohort import Masked
 from wsipsm.training.loss import Loss
@@ -45,7 +46,7 @@ def train_unet(
     workers: int,
     start: Start | None,
 ) -> Learnt:
-    """Train a U-Net on the labels of a cohort, then on those that it gives the cohort itself.
+    """Train U-Nets on the labels of a cohort, then on those that they give the cohort together.
 
     A network finds pale nuclei that the labels lack, since labels err here and there and nuclei
     look alike everywhere; the next round learns them.
@@ -73,15 +74,11 @@ def train_unet(
         seed=seed,
     )
     _each(pool.fill, pool.places, workers=workers, label="draw regions", unit="regions")
-    device = compute.device()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = UNet(settings.backbone, classes=len(cohort[0].classes))
-    if start:
-        network.start_from(start.weights)
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    seeds = [_seed_of(seed, member) for member in range(settings.members)]
+    network = _committee(seeds, settings, classes=len(cohort[0].classes), start=start)
+    network.to(compute.device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     segmenter = UNetSegmenter(network, settings=TEACHER, mpp=cohort[0].tiles.mpp)
-    rounds = _Rounds(network, pool, settings, place, seed, workers)
+    rounds = _Rounds(network, pool, settings, place, seeds, workers)
     curve, fits = [], []
     for number in range(settings.rounds):
         curve += rounds.learn(number)
@@ -102,33 +99,63 @@ def train_unet(
     )
 
 
+def _seed_of(seed: int, member: int) -> int:
+    """Seed of a member: that of the training for the first, and none of another training's."""
+    return int(np.random.SeedSequence([seed, member]).generate_state(1)[0]) if member else seed
+
+
+def _committee(
+    seeds: Sequence[int], settings: Training, *, classes: int, start: Start | None
+) -> Committee:
+    networks = []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            networks.append(UNet(settings.backbone, classes=classes))
+        if start:
+            networks[-1].start_from(start.weights)
+    return Committee(networks)
+
+
 @dataclass(frozen=True)
 class _Rounds:
-    """Trains the network round by round; a round that is done is read from disk."""
+    """Trains the members round by round; what is done of a round is read from disk."""
 
-    network: UNet
+    network: Committee
     pool: Pool
     settings: Training
     place: Path
-    seed: int
+    seeds: list[int]
     workers: int
 
     def learn(self, number: int) -> list[dict[str, float]]:
-        """Train for one round, or load what it came to; returns its part of the curve."""
-        done = self.place / f"round_{number}"
-        if not done.exists():
-            curve = self._fit(number)
-            ahead = done.with_name(f"{done.name}.new")
-            save({"model": self.network.state_dict(), "curve": curve}, ahead)
-            ahead.replace(done)
-        device = next(self.network.parameters()).device
-        state: dict[str, Any] = torch.load(done, weights_only=True, map_location=device)
-        self.network.load_state_dict(state["model"])
-        self.network.eval()
+        """Train for one round, or load what it came to; returns its part of the mean curve."""
+        curves = [self._learn(number, member) for member in range(len(self.seeds))]
         before = number * self._steps(0)
-        return [{**point, "step": point["step"] + before} for point in state["curve"]]
+        return [
+            {
+                "step": points[0]["step"] + before,
+                "loss": sum(point["loss"] for point in points) / len(points),
+            }
+            for points in zip(*curves, strict=True)
+        ]
 
-    def _fit(self, number: int) -> list[dict[str, float]]:
+    def _learn(self, number: int, member: int) -> list[dict[str, float]]:
+        network = self.network.members[member]
+        done = self.place / f"round_{number}_{member}"
+        if not done.exists():
+            curve = self._fit(number, member)
+            ahead = done.with_name(f"{done.name}.new")
+            save({"model": network.state_dict(), "curve": curve}, ahead)
+            ahead.replace(done)
+        device = next(network.parameters()).device
+        state: dict[str, Any] = torch.load(done, weights_only=True, map_location=device)
+        network.load_state_dict(state["model"])
+        network.eval()
+        learnt: list[dict[str, float]] = state["curve"]
+        return learnt
+
+    def _fit(self, number: int, member: int) -> list[dict[str, float]]:
         settings = self.settings
         plan = Plan(
             self._steps(number),
@@ -138,14 +165,18 @@ class _Rounds:
             averaging=settings.averaging,
         )
         samples = Samples(
-            self.pool, labels=number, side_px=settings.tile_px, batch=settings.batch, seed=self.seed
+            self.pool,
+            labels=number,
+            side_px=settings.tile_px,
+            batch=settings.batch,
+            seed=self.seeds[member],
         )
         return fit(
-            self.network,
+            self.network.members[member],
             sample_of=samples,
             loss_of=Loss(settings.distance_weight),
             plan=plan,
-            snapshot=self.place / f"snapshot_{number}",
+            snapshot=self.place / f"snapshot_{number}_{member}",
             workers=self.workers,
         )
 
@@ -177,9 +208,9 @@ class _Teacher:
     def _label(self, segmenter: UNetSegmenter, place: Place) -> None:
         slide = self.pool.cohort[place.slide]
         image = self.pool.image(place)
-        chances, distance = (maps[0] for maps in segmenter.maps(image[None]))
+        chances, distance, spread = (maps[0] for maps in segmenter.maps(image[None]))
         classes, instances = relabel(
-            segmenter.cells(chances, distance),
+            segmenter.cells(chances, distance, spread),
             1 - chances[0],
             nuclear_density(image, slide.tiles.stain),
             mpp=slide.tiles.mpp,
