@@ -37,7 +37,7 @@ def sample(
 @pytest.mark.parametrize("flip", [False, True])
 def test_foreground_is_what_is_stained_whatever_the_map_says(flip: bool) -> None:
     points, nuclei = sample(flip=flip)
-    for labeller in (fit_stain(points), fit_cluster(points, psm_weight=1, seed=0)):
+    for labeller in (fit_stain(points, stain="he"), fit_cluster(points, psm_weight=1, seed=0)):
         assert ((labeller.nearness(points) > 0.5) == nuclei).mean() > 0.98
         assert labeller.separation > 2
 
@@ -49,16 +49,26 @@ def test_the_map_alone_labels_what_is_bright_in_it_whatever_the_stain_says() -> 
 
 def test_stain_follows_the_near_surroundings() -> None:
     points, _ = sample()
-    labeller = fit_stain(points)
+    labeller = fit_stain(points, stain="he")
     place = np.zeros((FEATURES, 2), np.float32)
     place[DENSITY] = 0.4
     place[NEAR] = [0.2, -0.2]  # over pale, and over dense surroundings
     assert (labeller.nearness(place) > 0.5).tolist() == [True, False]
 
 
+def test_positive_nuclei_do_not_hide_pale_negative_ones() -> None:
+    rng = np.random.default_rng(0)
+    points = np.zeros((FEATURES, 9000), np.float32)
+    points[DENSITY] = np.repeat([0.1, 0.25, 0.6], 3000) + rng.normal(0, 0.02, 9000)
+    points[CLASS_STAIN, 6000:] = 0.5
+    pale = points[:, 3000:6000]
+    assert (fit_stain(points, stain="ihc").nearness(pale) > 0.5).mean() > 0.98
+    assert (fit_stain(points, stain="he").nearness(pale) > 0.5).mean() < 0.1
+
+
 def test_a_constant_sample_gives_finite_labellers() -> None:
     points = np.zeros((FEATURES, 50), np.float32)
-    for labeller in (fit_stain(points), fit_psm(points)):
+    for labeller in (fit_stain(points, stain="he"), fit_psm(points)):
         assert np.isfinite(labeller.nearness(points)).all()
         assert np.isfinite([*labeller.weights, labeller.offset, labeller.separation]).all()
 

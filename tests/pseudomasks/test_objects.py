@@ -27,7 +27,7 @@ def features_of(mask: np.ndarray) -> np.ndarray:
 def separated(mask: np.ndarray, **changes: float) -> np.ndarray:
     loose = Pseudomasks(min_area_um2=2)
     near = mask.astype(np.float32)
-    return separate(near, near, settings=loose, mpp=MPP, **changes)
+    return separate(near, features_of(mask), settings=loose, mpp=MPP, **changes)
 
 
 def test_touching_disks_are_parted_and_dust_is_dropped() -> None:
@@ -41,6 +41,15 @@ def test_what_is_small_beside_the_median_of_the_slide_is_dropped() -> None:
     mask = disks((40, 40, 14), (90, 90, 6))
     assert separated(mask).max() == 2
     assert separated(mask, median_area_um2=38).max() == 1
+
+
+def test_what_is_hardly_darker_than_its_ring_is_dropped() -> None:
+    mask = disks((40, 40, 12), (90, 90, 12))
+    features = features_of(mask)
+    features[FAR, 70:] *= 0.1
+    labels = separate(mask.astype(np.float32), features, settings=Pseudomasks(), mpp=MPP)
+    assert labels.max() == 1
+    assert labels[40, 40] == 1
 
 
 def test_confidence_is_lost_with_agreement_contrast_shape_and_size() -> None:

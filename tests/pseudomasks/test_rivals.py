@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from tests.pseudomasks.test_objects import MPP, disks
 from wsipsm.config import Pseudomasks
+from wsipsm.pseudomasks.features import DENSITY, FAR, FEATURES
 from wsipsm.pseudomasks.objects import separate
 from wsipsm.pseudomasks.rivals import TAKEN, best_of
 
@@ -22,7 +23,9 @@ def drawn(*nuclei: tuple[np.ndarray, float]) -> np.ndarray:
 
 
 def cells_of(density: np.ndarray) -> np.ndarray:
-    return separate(density, density, settings=Pseudomasks(), mpp=MPP)
+    features = np.zeros((FEATURES, *density.shape), np.float32)
+    features[DENSITY], features[FAR] = density, (density - TISSUE) / density.std()
+    return separate(density, features, settings=Pseudomasks(), mpp=MPP)
 
 
 def test_pale_and_dark_nuclei_each_get_the_threshold_that_fits() -> None:

@@ -74,7 +74,7 @@ def fit_codebook(
         Features of some whole squares of it, float32 (6, y, x).
     """
     labellers = {
-        "stain": fit_stain(sample),
+        "stain": fit_stain(sample, stain=stain),
         "psm": fit_psm(sample),
         "cluster": fit_cluster(sample, psm_weight=settings.psm_weight, seed=seed),
     }
@@ -115,9 +115,7 @@ def _objects(
 ) -> list[NDArray[np.int32]]:
     """Objects of one labeller in the squares of the sample."""
     return [
-        objects.separate(
-            labeller.nearness(one), one[DENSITY], settings=settings, mpp=mpp, levels=levels
-        )
+        objects.separate(labeller.nearness(one), one, settings=settings, mpp=mpp, levels=levels)
         for one in squares
     ]
 

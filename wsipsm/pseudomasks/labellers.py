@@ -10,9 +10,12 @@ from skimage.filters import threshold_otsu
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from wsipsm.config import Stain
+from wsipsm.pseudomasks.classes import DAB_STEP
 from wsipsm.pseudomasks.features import (
     ACTIVATION,
     ACTIVATION_NEAR,
+    CLASS_STAIN,
     DENSITY,
     FAR,
     FEATURES,
@@ -53,7 +56,7 @@ class Labeller:
         return np.asarray(flat + np.float32(self.offset), np.float32)
 
 
-def fit_stain(sample: NDArray[np.float32]) -> Labeller:
+def fit_stain(sample: NDArray[np.float32], *, stain: Stain) -> Labeller:
     """Label by stain: darker than the mean of the slide's Otsu threshold and the near mean.
 
     `sample` holds features, float32 (6, n), of pixels drawn from the slide's tissue.
@@ -61,14 +64,18 @@ def fit_stain(sample: NDArray[np.float32]) -> Labeller:
     Notes
     -----
     Otsu (1979) maximises the variance between two classes over the slide; the local mean takes
-    the threshold down where tissue is pale and up where it is dense.
+    the threshold down where tissue is pale and up where it is dense. In IHC, Otsu's threshold is
+    that of pixels with less DAB than a positive nucleus: the more of these, the higher would it
+    lie, and the more pale negative nuclei be missed.
     """
-    return _half_local(sample, DENSITY, NEAR)
+    apart = sample[CLASS_STAIN] < DAB_STEP
+    pale = sample[:, apart] if stain == "ihc" and apart.any() else sample
+    return _half_local(sample, DENSITY, NEAR, border=_otsu(pale[DENSITY]))
 
 
 def fit_psm(sample: NDArray[np.float32]) -> Labeller:
     """Label by the activation map alone, in the same way as `fit_stain`."""
-    return _half_local(sample, ACTIVATION, ACTIVATION_NEAR)
+    return _half_local(sample, ACTIVATION, ACTIVATION_NEAR, border=_otsu(sample[ACTIVATION]))
 
 
 def fit_cluster(sample: NDArray[np.float32], *, psm_weight: float, seed: int) -> Labeller:
@@ -96,9 +103,13 @@ def fit_cluster(sample: NDArray[np.float32], *, psm_weight: float, seed: int) ->
     return _plane(weights, -float(low @ axis), float(np.linalg.norm(high - low) / spread))
 
 
-def _half_local(sample: NDArray[np.float32], value: int, rise: int) -> Labeller:
+def _otsu(values: NDArray[np.float32]) -> float:
+    """Otsu's threshold, or the value itself where there is but one."""
+    return float(threshold_otsu(values)) if np.ptp(values) > 0 else float(values.flat[0])
+
+
+def _half_local(sample: NDArray[np.float32], value: int, rise: int, *, border: float) -> Labeller:
     values = sample[value]
-    border = float(threshold_otsu(values)) if np.ptp(values) > 0 else float(values.flat[0])
     over = values > border
     high = values[over].mean() if over.any() else border
     low = values[~over].mean() if not over.all() else border

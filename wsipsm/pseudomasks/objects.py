@@ -14,10 +14,10 @@ from wsipsm.config import Pseudomasks
 from wsipsm.models.contrast import contrasts
 from wsipsm.models.instances import split_by_distance, tidy_objects
 from wsipsm.models.shape import ellipticities
-from wsipsm.pseudomasks.features import FAR
+from wsipsm.pseudomasks.features import DENSITY, FAR
 from wsipsm.pseudomasks.rivals import best_of
 
-LEVELS = (0.45, 0.6, 0.75, 0.9)
+LEVELS = (0.45, 0.6, 0.75, 1.05)
 """Rival borders: ways from background (0) to nuclei (1)."""
 
 HOLES_UM2 = (6.0, 37.5)
@@ -26,6 +26,9 @@ HOLES_UM2 = (6.0, 37.5)
 RING_UM = 1.25
 FULL_CONTRAST = 1.0
 """Standard deviations between an object and its ring that are contrast enough."""
+
+LEAST_CONTRAST = 0.3
+"""What is above its ring by less is no nucleus."""
 
 ROUND, RAGGED = 0.95, 0.7
 """Ellipticity of an object that is a nucleus by its shape, and of one that is not."""
@@ -62,30 +65,40 @@ class Evidence:
 
 def separate(
     nearness: NDArray[np.float32],
-    density: NDArray[np.float32],
+    features: NDArray[np.float32],
     *,
     settings: Pseudomasks,
     mpp: float,
     median_area_um2: float = 0,
     levels: Sequence[float] = LEVELS,
 ) -> NDArray[np.int32]:
-    """Separate nuclei of a region, int32 (y, x), 0 = background.
+    """Separate nuclei of a region with features (6, y, x): int32 (y, x), 0 = background.
 
     At each of `levels` of nearness, and for each size in `HOLES_UM2`, holes are filled before
-    objects are split and opened, each by itself; of rivals the best stay (`rivals.best_of`). What
-    is smaller than `min_area_share` of the slide's median area is dropped.
+    objects are split and opened, each by itself; of rivals with contrast the best stay
+    (`rivals.best_of`). What is smaller than `min_area_share` of the slide's median area is dropped.
     """
+    density = features[DENSITY]
     opening_px, least_px = settings.opening_um / mpp, settings.min_area_um2 / mpp**2
 
     def objects(level: float, hole_um2: float) -> NDArray[np.int32]:
         mask = (nearness > level) & (density > settings.min_density)
         mask = remove_small_holes(mask, max_size=round(hole_um2 / mpp**2))
         labels = split_by_distance(mask, seed_distance_px=settings.seed_distance_um / mpp)
-        return tidy_objects(labels, min_area_px=least_px, opening_px=opening_px)
+        tidy = tidy_objects(labels, min_area_px=least_px, opening_px=opening_px)
+        return _with_contrast(tidy, features[FAR], mpp=mpp)
 
     best = best_of([objects(*each) for each in itertools.product(levels, HOLES_UM2)], density)
     least_px = max(least_px, settings.min_area_share * median_area_um2 / mpp**2)
     return tidy_objects(best, min_area_px=least_px, opening_px=opening_px)
+
+
+def _with_contrast(
+    objects: NDArray[np.int32], far: NDArray[np.float32], *, mpp: float
+) -> NDArray[np.int32]:
+    """Those with at least `LEAST_CONTRAST` to their ring, renumbered."""
+    clear = contrasts(objects, far, ring_px=RING_UM / mpp, alone=0) >= LEAST_CONTRAST
+    return np.concatenate([[0], np.cumsum(clear) * clear]).astype(np.int32)[objects]
 
 
 def weigh(

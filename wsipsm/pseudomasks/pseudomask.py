@@ -212,7 +212,7 @@ class _Labeller:
         other = codebook.other.nearness(features) > 0.5
         median = codebook.median_area_um2
         objects = separate(
-            nearness, features[DENSITY], settings=self.settings, mpp=mpp, median_area_um2=median
+            nearness, features, settings=self.settings, mpp=mpp, median_area_um2=median
         )
         evidence = weigh(objects, features, other, mpp=mpp, median_area_um2=median)
         confidence = evidence.confidence(trust=codebook.choice.trust)
