@@ -190,7 +190,7 @@ class Inference(Section):
         description="least foreground probability; 0: that which the training found to fit",
     )
     seed_height: float = Field(
-        0.08,
+        0.05,
         ge=0,
         le=1,
         description="least rise of a peak of depth and distance map over its saddle",

@@ -110,6 +110,14 @@ def test_cells_far_smaller_than_those_of_the_training_are_dropped() -> None:
     assert counts == [2, 2, 1]
 
 
+def test_what_is_far_larger_than_a_cell_is_none() -> None:
+    network = Committee([disks((30, 16, 7), (30, 44, 14))])
+    plain = UNetSegmenter(network, settings=Inference(), mpp=0.25)
+    for median_um2, wanted in ((5.0, 2), (1.5, 1)):  # the disks have 10 and 38
+        segmenter = plain.adapted(foreground=0.4, median_area_um2=median_um2)
+        assert len(segmenter(np.zeros((1, 3, 64, 64), np.uint8))[0].scores) == wanted
+
+
 def test_a_threshold_in_the_settings_goes_before_that_of_the_training() -> None:
     network = Committee([disks((30, 30, 10))])
     for given, wanted in ((0.0, 0.3), (0.7, 0.7)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -48,18 +50,23 @@ def split_by_height(
 
 
 def tidy_objects(
-    labels: NDArray[np.int32], *, min_area_px: float, opening_px: float = 0
+    labels: NDArray[np.int32],
+    *,
+    min_area_px: float,
+    max_area_px: float = math.inf,
+    opening_px: float = 0,
 ) -> NDArray[np.int32]:
-    """Open each object by a disk, keep its largest piece, fill its holes, drop the small.
+    """Open each object by a disk, keep its largest piece, fill its holes, drop small and large.
 
     Ids are below 2^24. Returns a label image int32 (y, x) with ids 1 ... n in the order of the
     input's ids.
     """
     opened = open_objects(labels, opening_px) if opening_px >= 0.5 else labels
     whole = _filled(_largest_pieces(opened))
-    big = np.bincount(whole.ravel()) >= max(min_area_px, 1)
-    big[0] = False
-    return (np.cumsum(big) * big).astype(np.int32)[whole]
+    area = np.bincount(whole.ravel())
+    kept = (area >= max(min_area_px, 1)) & (area <= max_area_px)
+    kept[0] = False
+    return (np.cumsum(kept) * kept).astype(np.int32)[whole]
 
 
 def open_objects(labels: NDArray[np.int32], radius_px: float) -> NDArray[np.int32]:

@@ -26,12 +26,15 @@ from wsipsm.types import Region
 SMOOTHING_UM = 0.375
 """Gaussian sigma of the distance map before seeds are sought in it."""
 
-DEPTH_WEIGHT = 0.5
+DEPTH_WEIGHT = 0.7
 """Weight of the depth inside the foreground, in radii of a common cell, beside the distance map: a
 network that learned briefly knows where cells are before it knows where they part."""
 
 RADIUS_UM = 3.0
 """That radius, where no training says it."""
+
+LARGEST = 20
+"""Area of the largest cell, in areas of a common one; what is larger is ink, or a fold."""
 
 HOLE_UM2 = 40.0
 """Largest hole of the foreground that is filled."""
@@ -245,6 +248,7 @@ class UNetSegmenter:
         labels = tidy_objects(
             labels,
             min_area_px=settings.min_area_um2 / self.mpp**2,
+            max_area_px=LARGEST * math.pi * (self.radius_um / self.mpp) ** 2,
             opening_px=settings.opening_um / self.mpp,
         )
         ids = np.arange(1, int(labels.max(initial=0)) + 1)

@@ -25,7 +25,7 @@ FULL = 255
 """Value of a stored distance of 1."""
 
 LOOKED_AT = 16
-"""Most regions of a slide that a network looks at before it labels the others."""
+"""Most regions of a slide that a network looks at, and then labels, at a time."""
 
 ANNOTATED = 2
 """For so many regions another is drawn around an annotated place, if there are any."""
@@ -88,9 +88,12 @@ class Pool:
         return same[int(rng.integers(len(same)))]
 
     def of_slides(self, places: Sequence[Place]) -> list[list[Place]]:
-        """The places by slide, in their order."""
+        """The places by slide, at most `LOOKED_AT` together, in their order."""
         slides = dict.fromkeys(place.slide for place in places)
-        return [[place for place in places if place.slide == slide] for slide in slides]
+        every = [[place for place in places if place.slide == slide] for slide in slides]
+        return [
+            same[at : at + LOOKED_AT] for same in every for at in range(0, len(same), LOOKED_AT)
+        ]
 
     def met(self, segmenter: UNetSegmenter, places: Sequence[Place]) -> UNetSegmenter:
         """The segmenter with the statistics of the slide that the places lie in."""
