@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from wsipsm.config import Pseudomasks, Training
+from wsipsm.config import Inference, Pseudomasks, Training
 from wsipsm.errors import DataError
 from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.io.product import quarantine, read_record
-from wsipsm.models.input import to_input
-from wsipsm.models.unet import Committee
+from wsipsm.io.sample import sample_regions
+from wsipsm.io.tiles import open_tiles
+from wsipsm.models.segmenter import UNetSegmenter, load_segmenter
 from wsipsm.pseudomasks.pseudomask import pseudomask
 from wsipsm.training import pool, samples, unet
 from wsipsm.training import train as stage
@@ -29,19 +30,20 @@ def test_the_loss_falls(products) -> None:
 
 
 def test_the_threshold_gives_as_much_foreground_as_the_pseudo_masks(products) -> None:
-    state, record = load_checkpoint(products.unet)
-    network = Committee.of(**record["architecture"])
-    network.load_state_dict(state)
+    cpu, mpp = torch.device("cpu"), open_tiles(products.tiles).mpp
+    plain, record = load_segmenter(products.unet, settings=Inference(), mpp=mpp, device=cpu)
+    assert isinstance(plain, UNetSegmenter)
     slide = open_cohort([(products.tiles, products.pseudomasks)])[0]
+    squares = sample_regions(slide.tiles, count=16)
+    segmenter = plain.knowing(plain.look(np.stack([slide.tiles.read(one) for one in squares])))
     found, wanted = [], []
-    with torch.inference_mode():
-        for tile in slide.tiles.kept_tiles():
-            region = slide.tiles.grid.tile(*tile)
-            image, classes = slide.tiles.read(region), slide.labels(region)[0]
-            chances = torch.softmax(network.eval()(to_input(image[None]))[0, 0, :-1], dim=0)
-            known = classes != IGNORE
-            found.append((1 - chances[0].numpy() > record["foreground"])[known])
-            wanted.append(classes[known] > 0)
+    for tile in slide.tiles.kept_tiles():
+        region = slide.tiles.grid.tile(*tile)
+        image, classes = slide.tiles.read(region), slide.labels(region)[0]
+        chances = segmenter.maps(image[None])[0][0]
+        known = classes != IGNORE
+        found.append((1 - chances[0] > record["foreground"])[known])
+        wanted.append(classes[known] > 0)
     low, high = RANGE
     share = np.concatenate(found).mean() / np.concatenate(wanted).mean()
     if low < record["foreground"] < high:

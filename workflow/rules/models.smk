@@ -7,12 +7,12 @@ def start(wildcards):
     return f"{SETTINGS.results}/models/encoder.pt" if asked else []
 
 
-def learning(wildcards, input):
+def learning(wildcards):
     """Settings of the training of one model, and where it starts."""
     if wildcards.model != "unet":
         return flags("sam", prefix="sam_")
-    where = options(encoder=input.encoder) if input.encoder else ""
-    return f"{where} {flags('training')}".strip()
+    encoder = start(wildcards)
+    return f"{options(encoder=encoder) if encoder else ''} {flags('training')}".strip()
 
 
 def adapter(wildcards):
