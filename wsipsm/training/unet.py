@@ -90,7 +90,7 @@ def train_unet(
                 pool.of_slides(pool.places),
                 workers=workers,
                 label="label anew",
-                unit="slides",
+                unit="parts",
             )
     return Learnt(
         network.state_dict(),
