@@ -26,7 +26,7 @@ from wsipsm.io.product import (
     read_record,
     write_record,
 )
-from wsipsm.io.runs import SUFFIX, owner_of, run_record
+from wsipsm.io.runs import SUFFIX, Claim, owner_of, run_record
 
 MADE = Provenance("stage", {"size": 1}, {"input": "abc"})
 FULL = Path("/dev/full")
@@ -99,6 +99,22 @@ def test_work_is_kept_over_an_error(tmp_path: Path, error: type[BaseException]) 
         assert not partial.done(0, 2)
         assert (partial.path / "0").read_text() == "zero"
     assert (target / "0").read_text() == "zero"
+
+
+def test_a_kill_after_the_last_step_leaves_no_marks_of_work_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "tiles.zarr"
+    with monkeypatch.context() as patch:
+        patch.setattr(Claim, "record", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit), making(target, MADE) as partial:
+            partial.path.mkdir()
+            partial.finish(0)
+    assert target.exists()
+    target.rmdir()
+    with making(target, MADE) as partial:
+        assert not partial.done(0)
+        partial.path.mkdir()
 
 
 def test_other_work_starts_anew(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ from wsipsm.io import runs
 
 _BROKEN = (zipfile.BadZipFile, sqlite3.Error)
 
+KEY = "key"
+"""Name of the file of partial work that says which work it is."""
+
 RECORD = "product.json"
 """Name of the record inside a plain folder; Zarr, Parquet and .pt have it in their metadata."""
 
@@ -125,6 +128,7 @@ def making(target: Path, provenance: Provenance) -> Iterator[Partial]:
             runs.to_disk(partial.path)
             claim.check()
             _remove(target)
+            (folder / KEY).unlink()  # what is noted as done is no longer here from now on
             partial.path.rename(target)
             claim.record(made)
             shutil.rmtree(folder)
@@ -137,7 +141,7 @@ def making(target: Path, provenance: Provenance) -> Iterator[Partial]:
 
 def _start_anew_unless(folder: Path, key: str) -> None:
     """Empty a folder of partial work, its snapshots too, that was not keyed by `key`."""
-    key_file = folder / "key"
+    key_file = folder / KEY
     if not key_file.exists() or key_file.read_text() != key:
         for path in folder.iterdir():
             if path.name not in (runs.LOCK, runs.OWNER):
