@@ -107,7 +107,7 @@ def test_a_kill_after_the_last_step_leaves_no_marks_of_work_that_is_gone(
     target = tmp_path / "tiles.zarr"
     with monkeypatch.context() as patch:
         patch.setattr(Claim, "record", lambda *_: sys.exit("killed"))
-        with pytest.raises(SystemExit), making(target, MADE) as partial:
+        with pytest.raises(SystemExit), making(target, MADE) as partial:  # noqa: PT012
             partial.path.mkdir()
             partial.finish(0)
     assert target.exists()
