@@ -189,11 +189,18 @@ class Inference(Section):
         lt=1,
         description="least foreground probability; 0: that which the training found to fit",
     )
+    depth_weight: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="weight of the depth inside the foreground, beside that of the network's"
+        " distance map, where peaks are sought",
+    )
     seed_height: float = Field(
         0.05,
         ge=0,
         le=1,
-        description="least rise of a peak of depth and distance map over its saddle",
+        description="least rise of a peak over its saddle",
     )
     seed_distance: float = Field(0.2, ge=0, le=1, description="least height of a peak")
     min_area_um2: float = Field(4, ge=0, description="smallest cell, square microns")

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
-from tests.io.test_annotations import drawn, write
 from wsipsm import compute
 from wsipsm.benchmark.fields import Field, read_fields
+from wsipsm.benchmark.lessons import annotate
 from wsipsm.benchmark.run import Bench, Products
 from wsipsm.benchmark.score import found_labels, score_field, true_labels
 from wsipsm.config import (
@@ -31,9 +30,8 @@ from wsipsm.config import (
     Stitching,
 )
 from wsipsm.evaluation.metrics import METRICS
-from wsipsm.inference.outlines import outlines
 from wsipsm.inference.segment import segment
-from wsipsm.io.tiles import Tiles, open_tiles
+from wsipsm.io.tiles import open_tiles
 from wsipsm.models.segmenter import Asking
 from wsipsm.stitching.stitch import stitch
 from wsipsm.training.train import train
@@ -63,8 +61,8 @@ class Fields:
         """A model that has learnt from one field."""
         name = field.name
         path = self.folder / f"{name}.{settings.steps}.pt"
-        lesson = annotated(field, open_tiles(self.tiles[name]), self.folder / f"{name}.geojson")
-        slide = (self.tiles[name], self.pseudomasks[name], str(lesson))
+        lesson = annotate(field, self.tiles[name], self.folder / f"{name}.geojson")
+        slide = (self.tiles[name], self.pseudomasks[name], lesson)
         train([slide], path, model="sam_lora", settings=settings, seed=0)
         return path
 
@@ -77,17 +75,6 @@ class Fields:
         stitch(parts, cells, settings=Stitching())
         slide = open_tiles(tiles)
         return score_field(true_labels(field, slide), found_labels(cells, slide), mpp=slide.mpp)
-
-
-def annotated(field: Field, tiles: Tiles, path: Path) -> Path:
-    """The truth of a field as a person would annotate all of it."""
-    labels = true_labels(field, tiles)
-    _, numbers = np.unique(np.append(0, labels), return_inverse=True)
-    cells = outlines(
-        numbers[1:].reshape(labels.shape).astype(np.int32), origin=(0, 0), scale=tiles.scale
-    )
-    box = shapely.box(0, 0, labels.shape[1] * tiles.scale, labels.shape[0] * tiles.scale)
-    return write(path, drawn(box, "Region*"), *(drawn(cell, "nucleus") for cell in cells))
 
 
 def one_image(folder: Path, sources: list[Path], settings: Sam) -> None:

@@ -68,7 +68,13 @@ def benchmark_method(folders: tuple[Path, ...], target: Path, **options: Any) ->
 @click.option("--elsewhere", type=TARGET, multiple=True, help="Folders that are only scored.")
 @click.option("--work", type=TARGET, help="Folder of the products. [default: TARGET.work]")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
-@click.option("--ablate", is_flag=True, help="Score each number of rounds, and truth's threshold.")
+@click.option("--ablate", is_flag=True, help="Add rows for rounds, heads, and truth's threshold.")
+@click.option(
+    "--annotated",
+    multiple=True,
+    type=click.IntRange(1),
+    help="Add a row for so many fields whose outlines are learned, and not scored.",
+)
 @click.option("--mpp", default=0.25, show_default=True, help="Microns per pixel of the fields.")
 @settings(config.Training)
 @workers

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsipsm.benchmark.fields import Field, read_fields
+from wsipsm.benchmark.lessons import annotate
 from wsipsm.benchmark.run import Bench, Products
 from wsipsm.benchmark.score import estimate
 from wsipsm.benchmark.table import Value, markdown, plain
@@ -32,6 +33,9 @@ COLUMNS = {"AJI": "aji", "PQ": "pq", "SQ": "sq", "F1": "f1", "Dice": "dice"}
 ORACLE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Thresholds of foreground of which truth may choose one."""
 
+HEADS = {"peaks of depth alone": 1.0, "peaks of the distance map alone": 0.0}
+"""What `inference.depth_weight` makes of the network's heads."""
+
 CONTROL = "stain_otsu"
 
 Scores = NDArray[np.float64]
@@ -39,11 +43,15 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cohort:
-    """Fields to learn from, fields to score, and where their products are made."""
+    """Fields to learn from, fields to score, and where their products are made.
+
+    `lessons` are those of the first, with outlines, whose annotations may be learned.
+    """
 
     bench: Bench
     learned: list[Field]
     scored: list[Field]
+    lessons: list[Field]
     pretraining: Pretraining
     training: Training
 
@@ -58,6 +66,7 @@ def benchmark_quality(
     pretraining: Pretraining | None = None,
     seeds: int = 3,
     ablate: bool = False,
+    annotated: Sequence[int] = (),
     mpp: float = 0.25,
     stain: Stain = "he",
     workers: int | None = None,
@@ -79,19 +88,30 @@ def benchmark_quality(
     seeds
         Number of trainings.
     ablate
-        Whether to add a row for each smaller number of rounds, of as many steps each, and one for
-        the threshold that truth would choose.
+        Whether to add a row for each other number of rounds, up to one more, of as many steps
+        each; for all seeds asked together; for peaks sought by one head alone; and for the
+        threshold that truth would choose.
+    annotated
+        Numbers of fields whose outlines are learned, a row each. As many as the largest are taken
+        from those with outlines, and not scored in any row.
 
     Raises
     ------
     SettingsError
-        A folder is unknown, no field has outlines, or a start from an encoder that differs.
+        A folder is unknown, too few fields have outlines, or a start from an encoder that differs.
     """
     pretraining = pretraining or Pretraining()
     check_init(Config(training=training, pretraining=pretraining))
     learned = read_fields(folders, mpp=mpp, stain=stain)
     others = read_fields(elsewhere, mpp=mpp, stain=stain) if elsewhere else []
-    scored = [field for field in [*learned, *others] if field.truth]
+    outlined = [field for field in learned if field.truth]
+    lessons = outlined[: max(annotated, default=0)]
+    taken = {field.name for field in lessons}
+    scored = [field for field in [*learned, *others] if field.truth and field.name not in taken]
+    if len(lessons) < max(annotated, default=0):
+        raise SettingsError(
+            f"{folders[0]}: {len(outlined)} fields have outlines; ask for fewer annotated ones"
+        )
     if not scored:
         raise SettingsError(f"{folders[0]}: no field has outlines; give a folder with labels")
     known = {
@@ -99,13 +119,14 @@ def benchmark_quality(
         "pretraining": pretraining.model_dump(),
         "seeds": seeds,
         "ablate": ablate,
+        "annotated": list(annotated),
         "mpp": mpp,
     }
     inputs = {field.name: fingerprint(field.image) for field in [*learned, *others]}
     provenance = Provenance("benchmark-quality", known, inputs)
     with making(target, provenance) as partial, Bench(work, workers=workers) as bench:
-        cohort = Cohort(bench, learned, scored, pretraining, training)
-        found = dict(_methods(cohort, seeds=seeds, ablate=ablate))
+        cohort = Cohort(bench, learned, scored, lessons, pretraining, training)
+        found = dict(_methods(cohort, seeds=seeds, ablate=ablate, annotated=annotated))
         groups = dict.fromkeys(field.group for field in scored)
         tables = {group: _rows(found, scored, group) for group in groups}
         result = {"provenance": provenance.as_dict(), "groups": plain(tables)}
@@ -113,7 +134,9 @@ def benchmark_quality(
     return "\n".join(f"### {group}\n\n{markdown(rows)}" for group, rows in tables.items())
 
 
-def _methods(cohort: Cohort, *, seeds: int, ablate: bool) -> Iterator[tuple[str, Scores]]:
+def _methods(
+    cohort: Cohort, *, seeds: int, ablate: bool, annotated: Sequence[int]
+) -> Iterator[tuple[str, Scores]]:
     """Name of each row and its scores (seeds, fields, metrics)."""
     bench, fields = cohort.bench, [*cohort.learned, *cohort.scored]
     tiles = bench.tiles(list({field.name: field for field in fields}.values()))
@@ -126,17 +149,36 @@ def _methods(cohort: Cohort, *, seeds: int, ablate: bool) -> Iterator[tuple[str,
     labels = bench.pseudomasks(tiles, maps, Pseudomasks(), seed=0)
     yield "pseudo masks", _score(cohort, own, labels)[None]
 
-    slides = [(tiles[field.name], labels[field.name]) for field in cohort.learned]
-    rounds = cohort.training.rounds
-    for number in range(1 if ablate else rounds, rounds + 1):
-        steps = cohort.training.steps * number // rounds
-        settings = cohort.training.model_copy(update={"rounds": number, "steps": steps})
-        models = [
-            bench.model(slides, settings, seed=seed, encoder=encoder) for seed in range(seeds)
+    def models(rounds: int, lessons: Sequence[Field] = ()) -> list[Path]:
+        drawn = {
+            field.name: annotate(field, tiles[field.name], bench.folder / f"{field.name}.geojson")
+            for field in lessons
+        }
+        slides = [
+            (tiles[field.name], labels[field.name], drawn.get(field.name, "-"))
+            for field in cohort.learned
         ]
-        yield f"round {number}", _of_models(cohort, own, models, Inference())
+        settings = cohort.training
+        if rounds != settings.rounds:
+            steps = settings.steps // settings.rounds * rounds
+            settings = settings.model_copy(update={"rounds": rounds, "steps": steps})
+        return [bench.model(slides, settings, seed=seed, encoder=encoder) for seed in range(seeds)]
+
+    rounds = cohort.training.rounds
+    for number in range(1, rounds + 2) if ablate else [rounds]:
+        yield f"round {number}", _of_models(cohort, own, models(number), Inference())
+    for count in annotated:
+        taught_more = models(rounds, cohort.lessons[:count])
+        name = f"round {rounds}, {count} annotated"
+        yield name, _of_models(cohort, own, taught_more, Inference())
     if ablate:
-        yield "threshold by truth", _by_truth(cohort, own, models)
+        last = models(rounds)
+        if seeds > 1:
+            together = [bench.committee(last)]
+            yield "all seeds together", _of_models(cohort, own, together, Inference())
+        for name, weight in HEADS.items():
+            yield name, _of_models(cohort, own, last, Inference(depth_weight=weight))
+        yield "threshold by truth", _by_truth(cohort, own, last)
 
 
 def _of_models(

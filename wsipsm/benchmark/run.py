@@ -47,12 +47,13 @@ STAGES = {
     "train": "wsipsm.training.train",
     "segment": "wsipsm.inference.segment",
     "stitch": "wsipsm.stitching.stitch",
+    "join": "wsipsm.benchmark.committee",
     "paper_masks": "wsipsm.benchmark.preset",
     "paper_network": "wsipsm.benchmark.preset",
     "paper_points": "wsipsm.benchmark.preset",
     "paper_segment": "wsipsm.benchmark.preset",
 }
-"""Module of each verb; those of the paper's own recipe are no stages."""
+"""Module of each verb; what the benchmark alone does is no stage."""
 
 FIELD_TILING = Tiling(tile_px=512, shard_tiles=2, min_tissue_share=0, min_tissue_um2=0, exclude=())
 """How a field becomes a slide: few tiles, and nothing of it left out."""
@@ -115,11 +116,23 @@ class Bench:
     def model(
         self, slides: Sequence[Sequence[Any]], settings: Training, *, seed: int, encoder: Path
     ) -> Path:
-        """Stage 5; `slides` as `training.train.train` takes them."""
+        """Stage 5; `slides` as `training.train.train` takes them.
+
+        Trainings that differ in the number of their rounds alone share those that they both have.
+        """
         options: dict[str, Any] = {"settings": settings, "seed": seed, "model": "unet"}
         if settings.init == "encoder":
             options["encoder"] = encoder
-        return self.once("train", (list(slides),), "unet.pt", options)
+        each = settings.model_copy(update={"rounds": 1, "steps": settings.steps // settings.rounds})
+        inputs = (list(slides),)
+        shared = self._job("train", inputs, "rounds", {**options, "settings": each}).target
+        if settings.steps % settings.rounds == 0:
+            options["rounds"] = shared
+        return self.once("train", inputs, "unet.pt", options)
+
+    def committee(self, models: Sequence[Path]) -> Path:
+        """The models of several seeds as one."""
+        return self.once("join", (list(models),), "unet.pt", {})
 
     def cells(
         self, tiles: Products, model: Path, settings: Inference, stitching: Stitching | None = None

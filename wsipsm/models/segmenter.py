@@ -26,12 +26,8 @@ from wsipsm.types import Region
 SMOOTHING_UM = 0.375
 """Gaussian sigma of the distance map before seeds are sought in it."""
 
-DEPTH_WEIGHT = 0.7
-"""Weight of the depth inside the foreground, in radii of a common cell, beside the distance map: a
-network that learned briefly knows where cells are before it knows where they part."""
-
 RADIUS_UM = 3.0
-"""That radius, where no training says it."""
+"""Radius of a common cell, where no training says it."""
 
 LARGEST = 20
 """Area of the largest cell, in areas of a common one; what is larger is ink, or a fold."""
@@ -238,7 +234,8 @@ class UNetSegmenter:
         mask = foreground > settings.foreground
         mask = remove_small_holes(mask, max_size=round(HOLE_UM2 / self.mpp**2))
         depth = np.minimum(distance_to_edge(mask) * (self.mpp / self.radius_um), 1)
-        height = DEPTH_WEIGHT * depth + (1 - DEPTH_WEIGHT) * distance
+        # a network that learned briefly knows where cells are before it knows where they part
+        height = settings.depth_weight * depth + (1 - settings.depth_weight) * distance
         labels = split_by_height(
             mask,
             ndimage.gaussian_filter(height, SMOOTHING_UM / self.mpp),

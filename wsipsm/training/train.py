@@ -30,6 +30,7 @@ def train(
     seed: int,
     workers: int | None = None,
     encoder: Path | None = None,
+    rounds: Path | None = None,
 ) -> None:
     """Train a model; a killed run continues where it was.
 
@@ -44,6 +45,9 @@ def train(
         The section of that model.
     encoder
         The activation network, for `training.init: encoder` alone.
+    rounds
+        Folder that keeps what each round came to, for a training that differs in having more of
+        them, as long as these; None: a private one, which goes at the end.
 
     Raises
     ------
@@ -64,10 +68,12 @@ def train(
     began = {"models/encoder": start.id} if start else {}
     provenance = Provenance("train", known, inputs_of(cohort) | began)
     with making(target, provenance) as partial:
+        place = rounds or partial.path.parent
+        place.mkdir(parents=True, exist_ok=True)
         learnt = RECIPES[model](
             cohort,
             settings=settings,
-            place=partial.path.parent,
+            place=place,
             seed=seed,
             workers=workers or compute.allotted_cores(),
             start=start,
