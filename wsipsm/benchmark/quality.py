@@ -15,6 +15,7 @@ from wsipsm.benchmark.run import Bench, Products
 from wsipsm.benchmark.score import estimate
 from wsipsm.benchmark.table import Value, markdown, plain
 from wsipsm.benchmark.trial import NAMES, Trial, score
+from wsipsm.checks import check_init
 from wsipsm.config import (
     Activation,
     Config,
@@ -23,7 +24,6 @@ from wsipsm.config import (
     Pseudomasks,
     Stain,
     Training,
-    check_init,
 )
 from wsipsm.errors import SettingsError
 from wsipsm.io.product import Provenance, fingerprint, making
