@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from wsipsm.options import (
     target,
     workers,
 )
-from wsipsm.site.commands import doctor, init, resume, status, summary, view
+from wsipsm.site.commands import doctor, init, resume, settings_of, status, summary, view
 
 
 @click.group(
@@ -283,18 +282,7 @@ def report(results: Path, target: Path, **options: Any) -> None:
     stage(results, target, **options)
 
 
-@main.command()
-@click.argument("target", type=click.Choice(["schema", "table"]))
-def settings_of(target: str) -> None:
-    """Print the schema (JSON) or the table (Markdown) of all settings."""
-    from wsipsm.config import Config
-    from wsipsm.sections import settings_table
-
-    schema = json.dumps(Config.model_json_schema(), indent=1)
-    click.echo(schema if target == "schema" else settings_table(Config))
-
-
-for command in (benchmark_method, benchmark_quality):
+for command in (settings_of, benchmark_method, benchmark_quality):
     main.add_command(command)
 
 if __name__ == "__main__":

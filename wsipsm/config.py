@@ -1,12 +1,13 @@
-"""Every setting, defined once: type, range, default and description."""
+"""Every setting, defined once: type, range, default and description; sam_lora's: `config_sam`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from wsipsm.config_sam import Prompting as Prompting
+from wsipsm.config_sam import Sam as Sam
 from wsipsm.errors import SettingsError as SettingsError
 from wsipsm.sections import Section as Section
 from wsipsm.sections import parse as parse
@@ -28,8 +29,6 @@ Artefact = Literal["pen", "fold", "bubble", "blur"]
 Codec = Literal["zstd", "jpeg"]
 ExportFormat = Literal["qupath", "table", "points", "annotation_store", "spatialdata", "labels"]
 Model = Literal["unet", "sam_lora"]
-SamPart = Literal["encoder", "decoder"]
-Prompt = Literal["pseudomasks", "unet", "grid"]
 Colour = Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")]
 ClassName = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f:]+$")]
 
@@ -216,78 +215,6 @@ class Inference(Section):
     )
 
 
-class Sam(Section):
-    """Stage 5, model sam_lora: Segment Anything with adapters."""
-
-    base: str = Field(
-        "vit_b",
-        min_length=1,
-        description="weights of Segment Anything: a path or an address; or vit_b, vit_l, vit_h,"
-        " vit_t (MobileSAM), which are fetched once",
-    )
-    sha256: str = Field(
-        "",
-        pattern="^([0-9a-fA-F]{64})?$",
-        description="SHA-256 of that file; empty: that which its authors publish, or any",
-    )
-    input_px: int = Field(
-        512, ge=64, le=2048, multiple_of=16, description="side of the model's input"
-    )
-    view_um: float = Field(
-        128, gt=0, description="side of what the model sees at once, microns; the paper: 64"
-    )
-    rank: int = Field(4, ge=1, le=256, description="rank of the adapters")
-    alpha: int = Field(4, ge=1, description="scale of the adapters: alpha / rank")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the adapters")
-    parts: tuple[SamPart, ...] = Field(
-        ("encoder", "decoder"),
-        min_length=1,
-        description="what is adapted; decoder alone keeps the embeddings of views, and is quick",
-    )
-    fields: int = Field(
-        8,
-        ge=0,
-        description="annotated fields, or else tiles, to learn from: the best of all; 0: all; the"
-        " paper: 1",
-    )
-    cells: int = Field(30, ge=1, description="most cells of a view that are asked for in a step")
-    background: float = Field(
-        0.5, ge=0, description="points on background for each cell that is asked for"
-    )
-    background_label: Literal["cell", "background"] = Field(
-        "cell",
-        description="a point on background is asked for as if it were a cell (the paper), or with"
-        " Segment Anything's label of background",
-    )
-    dice: float = Field(0, ge=0, description="weight of the Dice loss beside cross entropy")
-    steps: int = Field(600, ge=1, description="training steps")
-    batch: int = Field(32, ge=1, description="views in a step")
-    chunk: int = Field(4, ge=1, description="views at once; gradients of the others are added")
-    learning_rate: float = Field(3e-3, gt=0, description="peak learning rate of AdamW")
-    warm_up: float = Field(0.3, gt=0, lt=1, description="share of the steps in which it rises")
-
-
-class Prompting(Section):
-    """Stage 6, model sam_lora: where to ask for cells, and which to keep."""
-
-    points: Prompt = Field(
-        "pseudomasks",
-        description="pseudomasks, unet: one point for each nucleus that they know; grid: the paper",
-    )
-    grid: int = Field(32, ge=1, description="points along the side of the grid")
-    batch: int = Field(64, ge=1, description="points at once")
-    min_score: float = Field(0.5, ge=0, le=1, description="least score of a cell; the paper: 0.8")
-    min_stability: float = Field(
-        0.6, ge=0, le=1, description="least share of a mask that stays as its threshold moves"
-    )
-    max_overlap: float = Field(
-        0.05,
-        ge=0,
-        le=1,
-        description="largest overlap (IoU) of two cells; of more, the better stays",
-    )
-
-
 class Stitching(Section):
     """Stage 7: cells of tiles to cells of the slide."""
 
@@ -360,52 +287,3 @@ class Config(Section):
     export: Export = Export()
     evaluation: Evaluation = Evaluation()
     report: Report = Report()
-
-
-SAM_NAMES = ("vit_b", "vit_l", "vit_h", "vit_t")
-"""Weights of Segment Anything and MobileSAM that are fetched by their name."""
-
-WHERE = "get sam_vit_b_01ec64.pth from github.com/facebookresearch/segment-anything"
-
-
-def check_base(settings: Config) -> None:
-    """Refuse weights of Segment Anything that are asked for by a path where no file is.
-
-    Raises
-    ------
-    SettingsError
-        The file is not there.
-    """
-    base = settings.sam.base
-    fetched = "://" in base or base in SAM_NAMES
-    if "sam_lora" in settings.models and not fetched:
-        local_base(base)
-
-
-def check_init(settings: Config) -> None:
-    """Refuse to start the U-Net at the weights of an activation network of another architecture.
-
-    Raises
-    ------
-    SettingsError
-        The two backbones differ.
-    """
-    ours, theirs = settings.training.backbone, settings.pretraining.backbone
-    if settings.training.init == "encoder" and ours != theirs:
-        raise SettingsError(
-            f"training.init: encoder, but training.backbone is {ours} and pretraining.backbone is"
-            f" {theirs}; give both the same timm ResNet, such as resnet18, or start at random"
-        )
-
-
-def local_base(base: str) -> Path:
-    """The file of `sam.base` that is given by its path.
-
-    Raises
-    ------
-    SettingsError
-        The file is not there.
-    """
-    if not Path(base).is_file():
-        raise SettingsError(f"sam.base: {base}: no such file; {WHERE}, and name it there")
-    return Path(base)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from segment_anything import sam_model_registry
 
-from wsipsm.config import Config, Sam, check_base
+from wsipsm.checks import check_base
+from wsipsm.config import Config, Sam
 from wsipsm.errors import SettingsError
 from wsipsm.models.sam import CELL, PASSIVE, build_sam, decode, embed, load_sam
 from wsipsm.models.sam_file import PUBLISHED, find_base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ def test_agreement_of_the_same_and_of_moved_cells() -> None:
     half = cells_at(x[:250], y[:250])
     assert quality.agreement(same, half, radius_px=2) == pytest.approx(2 / 3)
     assert quality.agreement(half, same, radius_px=2) == pytest.approx(2 / 3)
+
+
+def test_agreement_of_a_committee_is_a_median_and_needs_one(tiles: Tiles) -> None:
+    x, y = scattered(3)
+    agreement = np.array([0.5, 0.75, 1], np.float32)
+    committee = replace(cells_at(x, y), agreement=agreement)
+    assert quality.of_cells(committee, tiles)["committee"] == 0.75
+    assert quality.of_cells(cells_at(x, y), tiles)["committee"] is None
 
 
 @given(values=st.lists(st.floats(-10, 10), min_size=5, max_size=40))

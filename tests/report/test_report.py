@@ -21,6 +21,7 @@ from wsipsm.config import Evaluation, Export
 from wsipsm.errors import DataError
 from wsipsm.evaluation.evaluate import evaluate
 from wsipsm.export.export import export
+from wsipsm.io.parquet import read_cells, write_cells
 from wsipsm.io.product import quarantine, read_record
 from wsipsm.report.page import _lessons
 
@@ -194,6 +195,28 @@ def test_page_shows_artefacts(results: Any, tmp_path: Path, read: Any) -> None:
     assert f"pen {kept.sum()}, fold 0" in page.text("dd")
     assert f"Crossed: excluded, {kept.sum()} tiles." in page.text("figcaption")
     assert any("artefacts" in image["alt"] for image in page.all("img"))
+
+
+def test_agreement_of_a_committee_is_shown_where_there_is_one(
+    results: Any, page: Any, tmp_path: Path, read: Any
+) -> None:
+    title = "committee agreement"
+    assert title not in page.text("th").split("\n")
+    assert "committee" not in page.text("dd")
+    changed = copied(results, tmp_path)
+    path = changed.folder / "slides/phantom_1/unet/cells.parquet"
+    table, record = read_cells(path), read_record(path)
+    column = table.schema.get_field_index("agreement")
+    half = np.full(table.num_rows, 0.5, np.float32)
+    half[: (table.num_rows - 1) // 2] = 0.875  # fewer than half of the cells
+    write_cells(path, table.set_column(column, "agreement", [half]), record)
+    committee = read(changed.report("phantom_1", HOSTILE))
+    assert title in committee.text("th").split("\n")
+    assert "0.50" in committee.text("td").split("\n")
+    assert committee.text("dd").count("; median agreement of the committee 0.500") == 1
+
+    write_cells(path, table.drop(["agreement"]), record)
+    assert title not in read(changed.report("phantom_1")).text("th")
 
 
 def test_classes_have_the_colours_of_their_export(results: Any, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ rule train:
     threads: 4
     resources:
         mem_mb=growing(8000),
-        runtime=growing(480),
+        runtime=growing(480, times=networks),
         gpu=1,
     params:
         products=lambda wildcards, input: options(tiles=input.tiles, pseudomasks=input.pseudomasks),

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from wsipsm.config import Config, SettingsError, check_base, check_init
+from wsipsm.checks import check_base, check_init
+from wsipsm.config import Config, SettingsError
 from wsipsm.config import parse as parse_settings  # Snakemake has a `parse` of its own
 from wsipsm.sheet import read_slide_sheet
 

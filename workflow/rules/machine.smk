@@ -19,9 +19,16 @@ def share():
         return 1
 
 
-def growing(amount, *, per_gb=0):
-    """A resource that grows with each attempt, and by `per_gb` with each GB of the slide file."""
-    return lambda wildcards, attempt: round((amount + per_gb * size_gb(wildcards)) * attempt)
+def growing(amount, *, per_gb=0, times=lambda wildcards: 1):
+    """A resource that grows with each attempt, and by `per_gb` with each GB of the slide file.
+
+    A job that does its work several times says how many `times`.
+    """
+
+    def asked(wildcards, attempt):
+        return round((amount + per_gb * size_gb(wildcards)) * times(wildcards) * attempt)
+
+    return asked
 
 
 def size_gb(wildcards):

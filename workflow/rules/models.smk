@@ -15,6 +15,11 @@ def learning(wildcards):
     return f"{options(encoder=encoder) if encoder else ''} {flags('training')}".strip()
 
 
+def networks(wildcards):
+    """Number of networks that the training of one model trains, one after the other."""
+    return SETTINGS.training.members if wildcards.model == "unet" else 1
+
+
 def adapter(wildcards):
     """The model of a slide: that of the cohort, or the adapter that the slide sheet names."""
     named = SLIDES[wildcards.slide].adapter if wildcards.model == "sam_lora" else None

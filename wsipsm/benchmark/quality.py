@@ -16,6 +16,7 @@ from wsipsm.benchmark.run import Bench, Products
 from wsipsm.benchmark.score import estimate
 from wsipsm.benchmark.table import Value, markdown, plain
 from wsipsm.benchmark.trial import NAMES, Trial, score
+from wsipsm.checks import check_init
 from wsipsm.config import (
     Activation,
     Config,
@@ -24,7 +25,6 @@ from wsipsm.config import (
     Pseudomasks,
     Stain,
     Training,
-    check_init,
 )
 from wsipsm.errors import SettingsError
 from wsipsm.io.product import Provenance, fingerprint, making

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wsipsm.config import WHERE
+from wsipsm.checks import WHERE
 from wsipsm.errors import SettingsError
 from wsipsm.models.sam_file import read_state
 from wsipsm.models.sam_tiny import TinyEncoder, is_tiny, renamed

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from wsipsm.config import Sam, SamPart
+from wsipsm.config_sam import Sam, SamPart
 from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
 from wsipsm.models.adapters import AdaptedSam, adapt, load_adapter, merge

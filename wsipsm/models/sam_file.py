@@ -11,7 +11,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from wsipsm.config import WHERE, local_base
+from wsipsm.checks import WHERE, local_base
 from wsipsm.errors import SettingsError
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything"

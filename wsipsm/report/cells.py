@@ -37,6 +37,8 @@ class CellColumns:
     score, area_um2, haematoxylin, contrast
         float32; mean probability, area, mean optical density of haematoxylin; density of both
         stains in the cell less that in its ring.
+    agreement
+        float32; how far the members of a committee agree; None where no committee found the cells.
     """
 
     x: NDArray[np.float64]
@@ -46,6 +48,7 @@ class CellColumns:
     area_um2: NDArray[np.float32]
     haematoxylin: NDArray[np.float32]
     contrast: NDArray[np.float32]
+    agreement: NDArray[np.float32] | None = None
 
     def class_counts(self, classes: int) -> list[int]:
         """Number of cells of each class."""
@@ -60,7 +63,8 @@ def read_columns(cells: Path, *, classes: list[str]) -> CellColumns:
     x, y, score, area_um2, inside, around, other_inside, other_around = values
     contrast = inside - around + other_inside - other_around
     numbers = _positions(table["class"], classes)
-    return CellColumns(x, y, numbers, score, area_um2, inside, contrast)
+    agreement = _agreement(cells)
+    return CellColumns(x, y, numbers, score, area_um2, inside, contrast, agreement)
 
 
 def read_outlines(
@@ -81,6 +85,14 @@ def read_outlines(
     table = pq.read_table(cells, columns=["geometry", "class"], filters=reach_in)
     outlines = shapely.transform(polygons_of(table), lambda xy: (xy - (left, top)) / scale)
     return outlines, _positions(table["class"], classes)
+
+
+def _agreement(cells: Path) -> NDArray[np.float32] | None:
+    """Agreement on each cell; None without the column, or at the 1 that a single network gives."""
+    if "agreement" not in pq.read_schema(cells).names:
+        return None
+    values = np.asarray(pq.read_table(cells, columns=["agreement"])["agreement"], np.float32)
+    return values if (values < 1).any() else None
 
 
 def _positions(names: pa.ChunkedArray, classes: list[str]) -> NDArray[np.int64]:

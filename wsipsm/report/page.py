@@ -22,7 +22,6 @@ from wsipsm.report.commands import cohort_commands, report_command, slide_report
 from wsipsm.report.figures import training_curve
 from wsipsm.report.parts import Shown, SlidePart, slide_parts
 from wsipsm.report.products import Cohort, Record
-from wsipsm.report.quality import FIGURES
 
 PACKAGES = (
     "wsipsm", "numpy", "torch", "timm", "zarr", "dask", "scikit-image", "scikit-learn", "shapely",
@@ -117,7 +116,7 @@ def fill(
             headlines=numbers.headlines(cohort),
             doubts=doubts,
             verdict=verdict.sentence(slides, doubts),
-            figures=FIGURES,
+            figures=verdict.figures_of(slides),
             rows=ROWS,
             spread=verdict.spreads(slides),
             script=Markup(script),

@@ -31,12 +31,16 @@ LEAST_SLIDES = 5
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of quality: its name, what it is, decimals, and whether it is a share."""
+    """A figure of quality: its name, what it is, decimals, and whether it is a share.
+
+    An `optional` one is shown only where a slide has it.
+    """
 
     title: str
     meaning: str
     digits: int = 2
     share: bool = False
+    optional: bool = False
 
 
 FIGURES = {
@@ -52,6 +56,11 @@ FIGURES = {
     ),
     "seams": Figure("at borders", "cells at borders of tiles, over those expected there"),
     "agreement": Figure("agreement", "F1 of the cells of the first two models, by their centres"),
+    "committee": Figure(
+        "committee agreement",
+        "median of how far the members of the committee agree on a cell",
+        optional=True,
+    ),
     "excluded": Figure("excluded", "tissue left out for artefacts", 0, share=True),
 }
 
@@ -59,12 +68,13 @@ FIGURES = {
 def of_cells(cells: CellColumns, tiles: Tiles) -> dict[str, float | None]:
     """Figures that come from the cells of one model; None where they say nothing."""
     if not len(cells.x):
-        return {"score": None, "contrast": None, "area": None, "seams": None}
+        return dict.fromkeys(("score", "contrast", "area", "seams", "committee"))
     return {
         "score": float(np.mean(cells.score, dtype=np.float64)),
         "contrast": _median(cells.contrast),
         "area": _median(cells.area_um2),
         "seams": seam_ratio(cells.x, cells.y, tiles),
+        "committee": None if cells.agreement is None else _median(cells.agreement),
     }
 
 

@@ -6,7 +6,7 @@ from wsipsm.report import quality
 from wsipsm.report.figures import spread
 from wsipsm.report.numbers import SlideNumbers
 from wsipsm.report.parts import Shown
-from wsipsm.report.quality import FIGURES, STANDS_OUT, outliers
+from wsipsm.report.quality import FIGURES, STANDS_OUT, Figure, outliers
 
 NAMED = 10
 """Slides that a sentence names at most."""
@@ -44,6 +44,16 @@ def sentence(slides: list[SlideNumbers], doubts: dict[str, list[str]]) -> str:
         f"{len(judged) - len(doubtful):,} of {len(judged):,} slides raise no doubt;"
         f" look at {names}{more}."
     )
+
+
+def figures_of(slides: list[SlideNumbers]) -> dict[str, Figure]:
+    """The figures of quality to show, by name: optional ones if any slide has them."""
+    every = [found.quality for slide in slides for found in slide.found.values()]
+    return {
+        name: figure
+        for name, figure in FIGURES.items()
+        if not figure.optional or any(of.get(name) is not None for of in every)
+    }
 
 
 def spreads(slides: list[SlideNumbers]) -> list[Shown]:

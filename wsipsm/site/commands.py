@@ -1,4 +1,4 @@
-"""Commands about a run as a whole: lay it out, is the place fit, how far is it, look at it."""
+"""Commands about a run as a whole: lay it out, what it can be set to, how far it is, look at it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from wsipsm.config import Stain
+from wsipsm.config import Config, Stain
 from wsipsm.options import EXISTING, TARGET
+from wsipsm.sections import settings_table
 
 CONFIGFILE = Path("config/config.yaml")
 
@@ -127,3 +128,11 @@ def summary(results: Path, *, as_json: bool, **names: tuple[str, ...]) -> None:
         return
     for line in lines_of(results, **names):
         click.echo(line)
+
+
+@click.command()
+@click.argument("target", type=click.Choice(["schema", "table"]))
+def settings_of(target: str) -> None:
+    """Print the schema (JSON) or the table (Markdown) of all settings."""
+    schema = json.dumps(Config.model_json_schema(), indent=1)
+    click.echo(schema if target == "schema" else settings_table(Config))
