@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from wsipsm.io.checkpoint import load_checkpoint, save_checkpoint
 from wsipsm.io.product import Provenance, identity, making
 
@@ -17,7 +19,8 @@ def join(models: Sequence[Path], target: Path, *, workers: int = 1) -> None:  # 
     inputs = {str(number): identity(model) for number, model in enumerate(models)}
     provenance = Provenance("join", {}, inputs)
     with making(target, provenance) as partial:
-        state, records = {}, []
+        state: dict[str, torch.Tensor] = {}
+        records = []
         for number, model in enumerate(models):
             weights, record = load_checkpoint(model)
             records.append(record)
