@@ -207,6 +207,11 @@ class Inference(Section):
     ring_um: float = Field(
         2, gt=0, description="width of the ring around a cell where stain is measured, microns"
     )
+    maps: bool = Field(
+        False,
+        description="also write the maps of the U-Net, `maps.zarr`: probability of each class, and"
+        " distance",
+    )
 
 
 class Sam(Section):
@@ -389,6 +394,24 @@ def check_init(settings: Config) -> None:
             f"training.init: encoder, but training.backbone is {ours} and pretraining.backbone is"
             f" {theirs}; give both the same timm ResNet, such as resnet18, or start at random"
         )
+
+
+NO_MAPS = (
+    "inference.maps: sam_lora draws cells one by one and has no maps; set it to false, or segment"
+    " with unet alone"
+)
+
+
+def check_maps(settings: Config) -> None:
+    """Refuse maps of a segmenter that has none.
+
+    Raises
+    ------
+    SettingsError
+        Maps are asked for, and Segment Anything is among the segmenters.
+    """
+    if settings.inference.maps and "sam_lora" in settings.models:
+        raise SettingsError(NO_MAPS)
 
 
 def local_base(base: str) -> Path:
