@@ -12,6 +12,11 @@ SAM_NAMES = ("vit_b", "vit_l", "vit_h", "vit_t")
 
 WHERE = "get sam_vit_b_01ec64.pth from github.com/facebookresearch/segment-anything"
 
+NO_MAPS = (
+    "inference.maps: sam_lora draws cells one by one and has no maps; set it to false, or segment"
+    " with unet alone"
+)
+
 
 def check_base(settings: Config) -> None:
     """Refuse weights of Segment Anything that are asked for by a path where no file is.
@@ -41,6 +46,18 @@ def check_init(settings: Config) -> None:
             f"training.init: encoder, but training.backbone is {ours} and pretraining.backbone is"
             f" {theirs}; give both the same timm ResNet, such as resnet18, or start at random"
         )
+
+
+def check_maps(settings: Config) -> None:
+    """Refuse maps of a segmenter that has none.
+
+    Raises
+    ------
+    SettingsError
+        Maps are asked for, and Segment Anything is among the segmenters.
+    """
+    if settings.inference.maps and "sam_lora" in settings.models:
+        raise SettingsError(NO_MAPS)
 
 
 def local_base(base: str) -> Path:

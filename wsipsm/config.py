@@ -213,6 +213,11 @@ class Inference(Section):
     ring_um: float = Field(
         2, gt=0, description="width of the ring around a cell where stain is measured, microns"
     )
+    maps: bool = Field(
+        False,
+        description="also write the maps of the U-Net, `maps.zarr`: probability of each class, and"
+        " distance",
+    )
 
 
 class Stitching(Section):

@@ -194,6 +194,14 @@ def test_a_start_from_another_network_is_one_sentence_and_exit_code_2(project: P
     assert done.stdout.count("\n") == 1
 
 
+def test_maps_of_a_model_without_maps_are_one_sentence_and_exit_code_2(project: Project) -> None:
+    project.configure(models=["unet", "sam_lora"], inference={"maps": True})
+    done = project.run("--dry-run")
+    assert done.returncode == 2
+    assert done.stdout.startswith("wsipsm: inference.maps: sam_lora draws cells one by one")
+    assert done.stdout.count("\n") == 1
+
+
 def test_wrong_slide_sheet_is_one_sentence_and_exit_code_2(project: Project) -> None:
     project.list_slides("a slides/a.tiff train ", "b slides/gone.tiff train ")
     done = project.run("--dry-run")

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from wsipsm.checks import check_base, check_init
+from wsipsm.checks import check_base, check_init, check_maps
 from wsipsm.config import Config, SettingsError
 from wsipsm.config import parse as parse_settings  # Snakemake has a `parse` of its own
 from wsipsm.sheet import read_slide_sheet
@@ -20,6 +20,7 @@ def checked(values):
         rows = read_slide_sheet(Path(settings.slides))
         check_base(settings)
         check_init(settings)
+        check_maps(settings)
     except SettingsError as error:
         print(f"wsipsm: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

@@ -14,7 +14,7 @@ import zarr
 from wsipsm.export.rows import Cells
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, write_record
-from wsipsm.io.pyramid import FACTOR
+from wsipsm.io.pyramid import FACTOR, levels_intact
 from wsipsm.io.raster import fill_polygons
 from wsipsm.io.tiles import Tiles
 from wsipsm.types import Region
@@ -35,7 +35,7 @@ def write_labels(
     levels = [_like(group, images[name], name) for name in names]
     for shard in tiles.grid.shards():
         region = tiles.grid.shard(*shard)
-        if not partial.done(*shard, intact=functools.partial(_intact, levels, region)):
+        if not partial.done(*shard, intact=functools.partial(levels_intact, levels, region)):
             _write_shard(cells, region, levels, scale=tiles.scale)
             partial.finish(*shard)
     scales = ngff.multiscales("cells", axes="yx", mpp=tiles.mpp, levels=len(levels), factor=FACTOR)
@@ -46,11 +46,6 @@ def write_labels(
         "image-label": {"source": {"image": image}},
     }
     write_record(partial.path, provenance, cells=cells.count)
-
-
-def _intact(levels: list[zarr.Array[Any]], region: Region) -> bool:
-    pyramid = enumerate(levels)
-    return all(ngff.intact(array, region.scaled_down(FACTOR**level)) for level, array in pyramid)
 
 
 def _like(group: zarr.Group, image: object, name: str) -> zarr.Array[Any]:

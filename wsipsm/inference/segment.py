@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import shapely
+import zarr
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsipsm import compute
 from wsipsm.batches import Batches, Spent
 from wsipsm.config import Inference
+from wsipsm.inference.maps import create_maps
 from wsipsm.inference.measure import measure
 from wsipsm.inference.outlines import outlines
 from wsipsm.io.parquet import TILE_CELL_SCHEMA, intact, part_of, write_cells
 from wsipsm.io.product import Partial, Provenance, identity, making, read_record, write_record
+from wsipsm.io.pyramid import PyramidShard, levels_intact
 from wsipsm.io.sample import sample_regions
 from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.models.segmenter import Asking, Segmented, Segmenter, load_segmenter
@@ -51,13 +54,15 @@ def segment(
     A tile is read with its halo, and tells of every cell that has a pixel in the tile:
     `owned` says whether the cell's centroid lies in it, `cut` whether the halo was too small
     to see all of the cell. Stage 7 gives each cell one owner.
+    The network's maps of the tiles, without their halo, become `maps.zarr` where they are asked
+    for.
 
     Raises
     ------
     QuarantinedError
         The slide was set aside.
     SettingsError
-        The weights are absent or damaged.
+        The weights are absent or damaged, or the model has no maps that are asked for.
     """
     slide = open_tiles(tiles)
     load = _Load(model, settings, slide.mpp, asking)
@@ -68,7 +73,8 @@ def segment(
     provenance = _provenance(slide, trained, settings, asking)
     with making(target, provenance) as partial:
         partial.path.mkdir(exist_ok=True)
-        write = _WriteShard(slide, load, settings, partial)
+        levels = create_maps(partial.path, slide, trained["classes"]) if settings.maps else ()
+        write = _WriteShard(slide, load, settings, partial, levels)
         shards = [
             shard
             for shard in slide.kept_shards()
@@ -130,15 +136,21 @@ class _WriteShard:
     load: _Load
     settings: Inference
     partial: Partial
+    maps: tuple[zarr.Array[Any], ...]
 
     def intact(self, shard: tuple[int, int]) -> bool:
         """Whether what a killed run wrote of a shard can be read."""
-        return intact(part_of(self.partial.path, shard))
+        return intact(part_of(self.partial.path, shard)) and levels_intact(
+            self.maps, self.slide.grid.shard(*shard)
+        )
 
     def __call__(self, shard: tuple[int, int]) -> Spent:
         segmenter, record = self.load()
         worker = _Worker(self.slide, segmenter, self.settings, record["classes"])
-        cells, spent = worker.shard(shard)
+        maps = PyramidShard(self.maps, self.slide.grid, shard) if self.maps else None
+        cells, spent = worker.shard(shard, maps)
+        if maps:
+            maps.write()
         write_cells(part_of(self.partial.path, shard), cells, {"shard": shard})
         self.partial.finish(*shard)
         return spent
@@ -155,16 +167,19 @@ class _Worker:
         self.ring_um = settings.ring_um
         self.halo_px = _halo_px(settings, slide.mpp)
 
-    def shard(self, shard: tuple[int, int]) -> tuple[pa.Table, Spent]:
-        """Cells of the tissue tiles of one shard, in the order of the tiles; and their time."""
+    def shard(self, shard: tuple[int, int], maps: PyramidShard | None) -> tuple[pa.Table, Spent]:
+        """Cells of the tissue tiles of one shard, in the order of the tiles; and their time.
+
+        The maps of each tile go to `maps`, if there are any.
+        """
         kept = self.slide.kept_tiles_of(shard)
         tables = [TILE_CELL_SCHEMA.empty_table()]
         batches = Batches(self._read, self._segment, self.batch, compute.device())
         for batch, (images, _), found in batches.over(kept):
-            tables += [
-                self._table(tile, image, cells)
-                for tile, image, cells in zip(batch, images, found, strict=True)
-            ]
+            for tile, image, cells in zip(batch, images, found, strict=True):
+                tables.append(self._table(tile, image, cells))
+                if maps and cells.maps is not None:
+                    maps.put(*self._inner(tile, cells.maps))
         return pa.concat_tables(tables), batches.spent
 
     def _read(self, tiles: Sequence[tuple[int, int]]) -> _Read:
@@ -212,6 +227,14 @@ class _Worker:
             ),
         }
         return pa.table(columns, schema=TILE_CELL_SCHEMA)
+
+    def _inner(
+        self, tile: tuple[int, int], maps: NDArray[np.uint8]
+    ) -> tuple[Region, NDArray[np.uint8]]:
+        """A tile, which the slide's border may cut, and its maps (c, y, x) without the halo."""
+        inside = self.slide.grid.tile(*tile)
+        core = maps[(slice(None), *self._core())]
+        return inside, core[:, : inside.height, : inside.width]
 
     def _core(self) -> tuple[slice, slice]:
         side = slice(self.halo_px, self.halo_px + self.slide.grid.tile_px)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -184,6 +184,23 @@ def multiscales(
         ]
         datasets.append({"path": str(level), "coordinateTransformations": transforms})
     return {"name": name, "axes": units, "datasets": datasets}
+
+
+def shown_channels(
+    names: Sequence[str], colours: Sequence[tuple[int, int, int]], *, hidden: Sequence[str] = ()
+) -> dict[str, Any]:
+    """OME-NGFF metadata `omero` of uint8 channels: names, colours, and which are not shown."""
+    window = {"min": 0, "max": 255, "start": 0, "end": 255}
+    channels = [
+        {
+            "label": name,
+            "color": bytes(colour).hex().upper(),
+            "active": name not in hidden,
+            "window": window,
+        }
+        for name, colour in zip(names, colours, strict=True)
+    ]
+    return {"channels": channels, "rdefs": {"model": "color"}}
 
 
 def open_group(path: Path, mode: Literal["r", "a", "w"] = "r") -> zarr.Group:

@@ -36,9 +36,9 @@ def count_levels(grid: TileGrid) -> int:
 
 
 def create_levels(
-    group: zarr.Group, grid: TileGrid, *, fill: int, codec: Codec
+    group: zarr.Group, grid: TileGrid, *, fill: int, codec: Codec, channels: int = 3
 ) -> list[zarr.Array[Any]]:
-    """Create the empty levels "0", "1" and so on of an RGB image, uint8 (3, y, x)."""
+    """Create the empty levels "0", "1" and so on of an image, uint8 (channels, y, x)."""
     levels = []
     for level in range(count_levels(grid)):
         factor = FACTOR**level
@@ -47,7 +47,7 @@ def create_levels(
             ngff.create_array(
                 group,
                 str(level),
-                shape=(3, -(-grid.height_px // factor), -(-grid.width_px // factor)),
+                shape=(channels, -(-grid.height_px // factor), -(-grid.width_px // factor)),
                 chunk_px=math.gcd(grid.tile_px, shard_px),
                 shard_px=shard_px,
                 dtype="uint8",
@@ -56,6 +56,13 @@ def create_levels(
             )
         )
     return levels
+
+
+def levels_intact(levels: Sequence[zarr.Array[Any]], region: Region) -> bool:
+    """Whether the shards of a region of level 0, and those above them, are as they were written."""
+    return all(
+        ngff.intact(array, region.scaled_down(FACTOR**level)) for level, array in enumerate(levels)
+    )
 
 
 class PyramidShard:
@@ -79,7 +86,7 @@ class PyramidShard:
         self._second = self._blank(1) if len(levels) > 1 else None
 
     def put(self, tile: Region, pixels: NDArray[np.uint8]) -> None:
-        """Take the pixels uint8 (3, y, x) of a tile of the shard."""
+        """Take the pixels uint8 (c, y, x) of a tile of the shard."""
         place = tile.within(self._region)
         row, col = place.y // self._tile_px, place.x // self._tile_px
         self._files[0].put(row, col, pixels)
@@ -110,5 +117,5 @@ class PyramidShard:
 
     def _blank(self, level: int) -> NDArray[np.uint8]:
         region = self._region.scaled_down(FACTOR**level)
-        fill = self._levels[level].fill_value
-        return np.full((3, region.height, region.width), fill, np.uint8)
+        array = self._levels[level]
+        return np.full((array.shape[0], region.height, region.width), array.fill_value, np.uint8)

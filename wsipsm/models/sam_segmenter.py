@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wsipsm.checks import NO_MAPS
 from wsipsm.compute import fast_floats
 from wsipsm.config import Inference, Prompting
 from wsipsm.errors import SettingsError
@@ -53,8 +54,11 @@ def load_sam_segmenter(
     Raises
     ------
     SettingsError
-        The base or the adapter is absent or does not fit, or nothing says where to ask.
+        The base or the adapter is absent or does not fit, nothing says where to ask, or maps are
+        asked for.
     """
+    if settings.maps:
+        raise SettingsError(NO_MAPS)
     sam, facts = merged_sam(path)
     found = _prompter(asking, facts, known=known, settings=settings, mpp=mpp, device=device)
     prompter, classes, finder = found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,12 +55,16 @@ class Segmented:
     agreement
         float32 (n,), 0 to 1: how far the members of a committee say the same of each cell; 1 for
         a single network.
+    maps
+        uint8 (k + 1, y, x), if `inference.maps` asks for them: probability of each class, and
+        distance, 0 to 255 for 0 to 1.
     """
 
     labels: NDArray[np.int32]
     classes: NDArray[np.uint8]
     scores: NDArray[np.float32]
     agreement: NDArray[np.float32]
+    maps: NDArray[np.uint8] | None = None
 
 
 class Segmenter(Protocol):
@@ -192,7 +196,14 @@ class UNetSegmenter:
         regions: Sequence[Region] = (),  # noqa: ARG002
     ) -> list[Segmented]:
         """Segment uint8 RGB tiles (n, 3, y, x)."""
-        return [self.cells(*maps) for maps in zip(*self.maps(images), strict=True)]
+        maps = list(zip(*self.maps(images), strict=True))
+        found = [self.cells(*own) for own in maps]
+        if not self.settings.maps:
+            return found
+        return [
+            replace(cells, maps=_as_bytes(chances, distance))
+            for cells, (chances, distance, _) in zip(found, maps, strict=True)
+        ]
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
         """Chances of the classes (n, k + 1, y, x), distance and spread (n, y, x), float32.
@@ -257,3 +268,10 @@ class UNetSegmenter:
         scores = np.asarray(ndimage.mean(foreground, labels, ids), np.float32)
         agreement = np.asarray(1 - 2 * ndimage.mean(spread, labels, ids), np.float32)
         return Segmented(labels, classes, scores, np.clip(agreement, 0, 1))
+
+
+def _as_bytes(chances: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Chances but that of background, and distance, as uint8 (k + 1, y, x)."""
+    maps = np.concatenate([chances[1:], distance[None]])
+    scaled: NDArray[np.float32] = np.rint(np.clip(maps, 0, 1) * 255)
+    return scaled.astype(np.uint8)

@@ -18,7 +18,7 @@ from wsipsm.config import Stain, Tiling
 from wsipsm.errors import DataError
 from wsipsm.io import ngff
 from wsipsm.io.product import Partial, Provenance, fingerprint, making, write_record
-from wsipsm.io.pyramid import FACTOR, PyramidShard, create_levels
+from wsipsm.io.pyramid import FACTOR, PyramidShard, create_levels, levels_intact
 from wsipsm.io.slide import Slide, open_slide
 from wsipsm.io.source import unreadable
 from wsipsm.io.tiles import ARTEFACTS, WHITE
@@ -242,10 +242,9 @@ class _WriteShard:
         """Whether what a killed run wrote of a shard can be read."""
         region, side = self.grid.shard(*shard), self.grid.shard_tiles
         block = Region(shard[0] * side, shard[1] * side, side, side)
-        return all(
-            ngff.intact(array, region.scaled_down(FACTOR**level))
-            for level, array in enumerate(self.levels)
-        ) and all(ngff.intact(array, block) for array in self.scores.values())
+        return levels_intact(self.levels, region) and all(
+            ngff.intact(array, block) for array in self.scores.values()
+        )
 
     def megapixels(self, shard: tuple[int, int]) -> float:
         """Size of a shard, millions of pixels."""
