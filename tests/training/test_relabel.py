@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from wsipsm.models.segmenter import Segmented
-from wsipsm.training.relabel import relabel, solidities
+from wsipsm.models.shape import solidities
+from wsipsm.training.relabel import relabel
 from wsipsm.training.targets import IGNORE
 
 SIDE, RADIUS = 96, 10

@@ -1,9 +1,11 @@
-"""How near to an ellipse objects are."""
+"""How near to an ellipse, and how convex, objects are."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 
 def ellipticities(objects: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -23,3 +25,15 @@ def ellipticities(objects: NDArray[np.int32]) -> NDArray[np.float64]:
     spread = (yy + 1 / 12) * (xx + 1 / 12) - xy**2
     found = area / (4 * np.pi * np.sqrt(np.maximum(spread, 1e-9)))
     return np.asarray(np.minimum(found, 1)[1:])
+
+
+def solidities(labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Area of each object 1 ... n over that of its convex hull, float64 (n,)."""
+    found = []
+    for index, where in enumerate(ndimage.find_objects(labels), start=1):
+        piece = np.ascontiguousarray(labels[where] == index, np.uint8)
+        outline, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        hull = cv2.convexHull(np.concatenate(outline))
+        filled = cv2.fillConvexPoly(np.zeros_like(piece), hull, 1)
+        found.append(piece.sum() / filled.sum())
+    return np.array(found, np.float64)

@@ -39,9 +39,12 @@ class Masked:
 
     def labels(self, region: Region) -> tuple[NDArray[Any], NDArray[Any]]:
         """Classes (255 ignore, and outside the slide) and instances (0 outside), both (y, x)."""
+        return self.lay_over(region, *self.pseudo(region))
+
+    def pseudo(self, region: Region) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The same, of the pseudo masks alone."""
         classes = ngff.read_padded(self._classes, region, fill=IGNORE)
-        instances = ngff.read_padded(self._instances, region, fill=0)
-        return self.lay_over(region, classes, instances)
+        return classes, ngff.read_padded(self._instances, region, fill=0)
 
     def confidence(self, region: Region) -> NDArray[np.float32]:
         """How sure the pseudo masks are of each pixel's object, float32 (y, x), 0 to 1."""

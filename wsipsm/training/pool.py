@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wsipsm.learning.dataset import Sampler
 from wsipsm.models.segmenter import UNetSegmenter
 from wsipsm.training.cohort import Masked
+from wsipsm.training.doubt import with_doubts
 from wsipsm.training.targets import distance_of, with_rims
 from wsipsm.types import Region
 
@@ -106,7 +107,9 @@ class Pool:
         if not self.has(0, place):
             slide = self.cohort[place.slide]
             _write(self._file("images", place), slide.tiles.read(place.region))
-            classes, instances = slide.labels(place.region)
+            classes, instances = slide.pseudo(place.region)
+            classes = with_doubts(classes, instances)
+            classes, instances = slide.lay_over(place.region, classes, instances)
             classes = with_rims(classes, instances, mpp=slide.tiles.mpp)
             self.write(0, place, classes, instances)
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from wsipsm.models.contrast import contrasts
 from wsipsm.models.segmenter import Segmented
+from wsipsm.models.shape import solidities
+from wsipsm.training.doubt import LEAST_SOLIDITY, with_doubts
 from wsipsm.training.targets import IGNORE, with_rims
 
 SURE, UNSURE = 0.5, 0.5
 """Way from the threshold of foreground to 1 that makes an object sure; and from 0 to the
 threshold that makes a pixel outside objects unsure."""
 
-LEAST_SOLIDITY = 0.88
 LEAST_CONTRAST, NO_CONTRAST = 0.25, 0.1
 """Density of an object above that of its ring, in standard deviations of the region."""
 
@@ -42,8 +41,9 @@ def relabel(
     Notes
     -----
     Trusted is an object that the network is sure of, that is round, and that is darker than its
-    surroundings; one that is not darker becomes background, the rest is ignored. A rim around
-    trusted objects is background, so that outlines are learned.
+    surroundings; one that is not darker becomes background, the rest is ignored, with what may
+    belong to it (`doubt.with_doubts`). A rim around trusted objects is background, so that
+    outlines are learned.
     """
     unsure = np.where(foreground > UNSURE * threshold, IGNORE, 0).astype(np.uint8)
     if not len(found.scores):
@@ -58,18 +58,7 @@ def relabel(
     )
     verdict = np.where(trusted, found.classes, np.where(contrast < NO_CONTRAST, 0, IGNORE))
     table = np.concatenate([[0], verdict]).astype(np.uint8)
-    kept = np.where(np.concatenate([[False], trusted])[found.labels], found.labels, 0)
     classes = np.where(found.labels > 0, table[found.labels], unsure)
-    return with_rims(classes, found.labels, mpp=mpp), kept
-
-
-def solidities(labels: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Area of each object 1 ... n over that of its convex hull, float64 (n,)."""
-    found = []
-    for index, where in enumerate(ndimage.find_objects(labels), start=1):
-        piece = np.ascontiguousarray(labels[where] == index, np.uint8)
-        outline, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        hull = cv2.convexHull(np.concatenate(outline))
-        filled = cv2.fillConvexPoly(np.zeros_like(piece), hull, 1)
-        found.append(piece.sum() / filled.sum())
-    return np.array(found, np.float64)
+    classes = with_doubts(classes, np.where(table[found.labels] > 0, found.labels, 0))
+    kept = np.where((classes > 0) & (classes != IGNORE), found.labels, 0)
+    return with_rims(classes, kept, mpp=mpp), kept
