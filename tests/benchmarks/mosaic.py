@@ -67,7 +67,7 @@ def _print(name: str, values: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     compute.keep_memory()
     with tempfile.TemporaryDirectory() as folder:

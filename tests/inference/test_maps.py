@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from wsipsm import cli
 from wsipsm.config import Inference, Tiling
-from wsipsm.inference.segment import SAMPLE, segment
+from wsipsm.inference.looks import SAMPLE
+from wsipsm.inference.segment import segment
 from wsipsm.io import ngff
 from wsipsm.io.checkpoint import save_checkpoint
 from wsipsm.io.parquet import parts_of

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wsipsm.config import Prompting
+from wsipsm.config import Inference, Prompting
 from wsipsm.models.sam import build_sam
 from wsipsm.models.sam_prompts import Centres, Grid, PseudomaskCentres, centres_of_labels
-from wsipsm.models.sam_segmenter import SamSegmenter
+from wsipsm.models.sam_segmenter import SamSegmenter, SegmenterCentres
+from wsipsm.models.segmenter import UNetSegmenter
+from wsipsm.models.unet import Committee
 from wsipsm.types import Region
 
 from .sam_files import published, shake, vit_sam
@@ -99,6 +101,26 @@ def test_a_grid_of_points_gives_each_cell_once(tile: np.ndarray) -> None:
     (wanted,) = segmenter(Centres(known([1, 1, 1]), view_px=128))(tile[None], [])
     assert len(found.scores) == 3
     assert abs(np.subtract(sorted(areas(found.labels)), sorted(areas(wanted.labels)))).max() < 30
+
+
+def test_the_network_that_says_where_to_ask_sees_a_specimen_by_its_own_statistics(
+    tile: np.ndarray,
+) -> None:
+    alone = segmenter(Grid(side=2))
+    assert alone.look(tile[None]) == {}
+    assert alone.knowing({}) is alone
+    finder = UNetSegmenter(
+        Committee.of("small", classes=1, members=1).eval(), settings=Inference(), mpp=0.5
+    )
+    plain = replace(segmenter(Centres(SegmenterCentres(finder), view_px=64)), finder=finder)
+    known = plain.look(tile[None])
+    other = plain.knowing(known)
+    assert other.sam is plain.sam
+    assert isinstance(other.prompter, Centres)
+    assert other.prompter.view_px == 64
+    assert other.prompter.source.segmenter is other.finder
+    buffers = dict(other.finder.network.named_buffers())
+    assert all(np.array_equal(buffers[name].numpy(), value) for name, value in known.items())
 
 
 def test_unsure_and_unstable_masks_are_no_cells(tile: np.ndarray) -> None:

@@ -45,6 +45,8 @@ def test_members_of_a_committee_keep_their_own_statistics() -> None:
         wanted = torch.stack([member(images) for member in alone])
         assert torch.equal(seen(images), wanted)
     assert not torch.equal(wanted[0], wanted[1])
+    pairs = zip(committee.parameters(), seen.parameters(), strict=True)
+    assert all(own is shared for own, shared in pairs)  # a slide's many specimens take one network
 
 
 class Drawn(UNet):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,19 @@ from scipy import ndimage
 from wsipsm import compute
 from wsipsm.batches import Batches, Spent
 from wsipsm.config import Inference
+from wsipsm.inference.looks import Looks, OnOwnScale, look_at
 from wsipsm.inference.maps import create_maps
 from wsipsm.inference.measure import measure
 from wsipsm.inference.outlines import outlines
 from wsipsm.io.parquet import TILE_CELL_SCHEMA, intact, part_of, write_cells
 from wsipsm.io.product import Partial, Provenance, identity, making, read_record, write_record
 from wsipsm.io.pyramid import PyramidShard, levels_intact
-from wsipsm.io.sample import sample_regions
 from wsipsm.io.tiles import Tiles, open_tiles
 from wsipsm.models.segmenter import Asking, Segmented, Segmenter, load_segmenter
 from wsipsm.models.stain import stain_density
-from wsipsm.models.unet import Statistics
 from wsipsm.types import Region
 
 HALO_MULTIPLE = 16
-
-SAMPLE = 16
-"""Squares that a model looks at before it segments a slide."""
 
 _Read = tuple[NDArray[np.uint8], list[Region]]
 
@@ -67,14 +63,12 @@ def segment(
     slide = open_tiles(tiles)
     load = _Load(model, settings, slide.mpp, asking)
     segmenter, trained = load()
-    squares = sample_regions(slide, count=SAMPLE)
-    known = segmenter.look(np.stack([slide.read(region) for region in squares]))
-    load = replace(load, known=known)
     provenance = _provenance(slide, trained, settings, asking)
     with making(target, provenance) as partial:
         partial.path.mkdir(exist_ok=True)
         levels = create_maps(partial.path, slide, trained["classes"]) if settings.maps else ()
-        write = _WriteShard(slide, load, settings, partial, levels)
+        looks = look_at(slide, segmenter, partial.path.parent)
+        write = _WriteShard(slide, load, settings, partial, levels, looks)
         shards = [
             shard
             for shard in slide.kept_shards()
@@ -115,7 +109,6 @@ class _Load:
     settings: Inference
     mpp: float
     asking: Asking | None
-    known: Statistics | None = None
 
     def __call__(self) -> tuple[Segmenter, dict[str, Any]]:
         return load_segmenter(
@@ -124,7 +117,6 @@ class _Load:
             mpp=self.mpp,
             device=compute.device(),
             asking=self.asking,
-            known=self.known,
         )
 
 
@@ -137,6 +129,7 @@ class _WriteShard:
     settings: Inference
     partial: Partial
     maps: tuple[zarr.Array[Any], ...]
+    looks: Looks
 
     def intact(self, shard: tuple[int, int]) -> bool:
         """Whether what a killed run wrote of a shard can be read."""
@@ -146,7 +139,9 @@ class _WriteShard:
 
     def __call__(self, shard: tuple[int, int]) -> Spent:
         segmenter, record = self.load()
-        worker = _Worker(self.slide, segmenter, self.settings, record["classes"])
+        halo_px = _halo_px(self.settings, self.slide.mpp)
+        seeing = OnOwnScale(segmenter, self.looks, halo_px=halo_px)
+        worker = _Worker(self.slide, seeing, self.settings, record["classes"])
         maps = PyramidShard(self.maps, self.slide.grid, shard) if self.maps else None
         cells, spent = worker.shard(shard, maps)
         if maps:
@@ -160,7 +155,7 @@ class _Worker:
     """Cells of one slide's tiles."""
 
     def __init__(
-        self, slide: Tiles, segmenter: Segmenter, settings: Inference, classes: list[str]
+        self, slide: Tiles, segmenter: OnOwnScale, settings: Inference, classes: list[str]
     ) -> None:
         self.slide, self.segmenter, self.classes = slide, segmenter, classes
         self.batch = settings.batch

@@ -109,6 +109,15 @@ class Tiles:
         mask: NDArray[np.bool_] = np.asarray(ngff.open_group(self.path)["labels/tissue/0"]) > 0
         return mask
 
+    def used_tissue(self) -> NDArray[np.bool_]:
+        """The tissue in tiles that are used, bool (y, x), on the grid of `overview`."""
+        tissue, grid = self.tissue(), self.grid
+        row, col = (
+            ((np.arange(size) + 0.5) * full / size // grid.tile_px).astype(int)
+            for size, full in zip(tissue.shape, (grid.height_px, grid.width_px), strict=True)
+        )
+        return np.asarray(tissue & self.kept[row][:, col], bool)
+
 
 def open_tiles(path: Path) -> Tiles:
     """Open the product of stage 1.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,6 @@ def load_sam_segmenter(
     mpp: float,
     device: torch.device,
     asking: Asking,
-    known: Statistics | None,
 ) -> tuple[SamSegmenter, dict[str, Any]]:
     """The segmenter of an adapter's checkpoint, and its record with the classes of the points.
 
@@ -60,7 +59,7 @@ def load_sam_segmenter(
     if settings.maps:
         raise SettingsError(NO_MAPS)
     sam, facts = merged_sam(path)
-    found = _prompter(asking, facts, known=known, settings=settings, mpp=mpp, device=device)
+    found = _prompter(asking, facts, settings=settings, mpp=mpp, device=device)
     prompter, classes, finder = found
     segmenter = SamSegmenter(
         sam.to(device),
@@ -77,7 +76,6 @@ def _prompter(
     asking: Asking,
     facts: SamFacts,
     *,
-    known: Statistics | None,
     settings: Inference,
     mpp: float,
     device: torch.device,
@@ -95,7 +93,7 @@ def _prompter(
     if points == "pseudomasks":
         found = PseudomaskCentres(source)
         return Centres(found, view_px=view_px), found.classes, None
-    finder, record = load_segmenter(source, settings=settings, mpp=mpp, device=device, known=known)
+    finder, record = load_segmenter(source, settings=settings, mpp=mpp, device=device)
     return Centres(SegmenterCentres(finder), view_px=view_px), record["classes"], finder
 
 
@@ -139,8 +137,17 @@ class SamSegmenter:
     finder: Segmenter | None = None
 
     def look(self, images: NDArray[np.uint8]) -> Statistics:
-        """What the model that says where to ask has to know of a slide."""
+        """What the model that says where to ask has to know of a specimen."""
         return self.finder.look(images) if self.finder else {}
+
+    def knowing(self, known: Statistics) -> SamSegmenter:
+        """One whose model that says where to ask sees a specimen with its own statistics."""
+        if self.finder is None:
+            return self
+        assert isinstance(self.prompter, Centres)
+        finder = self.finder.knowing(known)
+        asking = Centres(SegmenterCentres(finder), view_px=self.prompter.view_px)
+        return replace(self, prompter=asking, finder=finder)
 
     def __call__(
         self, images: NDArray[np.uint8], regions: Sequence[Region] = ()

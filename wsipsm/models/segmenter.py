@@ -80,7 +80,11 @@ class Segmenter(Protocol):
         ...
 
     def look(self, images: NDArray[np.uint8]) -> Statistics:
-        """What to know of a slide before its tiles are segmented, from some squares of it."""
+        """What to know of a specimen before it is segmented, from some squares of it."""
+        ...
+
+    def knowing(self, known: Statistics) -> Segmenter:
+        """One that knows what `look` found; it shares the weights."""
         ...
 
 
@@ -107,11 +111,10 @@ def load_segmenter(
     mpp: float,
     device: torch.device,
     asking: Asking | None = None,
-    known: Statistics | None = None,
 ) -> tuple[Segmenter, dict[str, Any]]:
     """The segmenter of a checkpoint, and the checkpoint's record.
 
-    `asking` is for `sam_lora` alone; `known` is what `look` found on the slide.
+    `asking` is for `sam_lora` alone.
 
     Raises
     ------
@@ -129,7 +132,6 @@ def load_segmenter(
             mpp=mpp,
             device=device,
             asking=asking or Asking(),
-            known=known,
         )
     if record.get("model") not in MODELS:
         raise SettingsError(f"{path}: not a model that segments; use the product of `wsipsm train`")
@@ -139,7 +141,7 @@ def load_segmenter(
     network.load_state_dict(state)
     network.eval().requires_grad_(False)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    plain = UNetSegmenter(network, settings=settings, mpp=mpp).knowing(known or {})
+    plain = UNetSegmenter(network, settings=settings, mpp=mpp)
     found = {name: record[name] for name in ("foreground", "median_area_um2")}
     return plain.adapted(**found), record
 
@@ -179,12 +181,12 @@ class UNetSegmenter:
         return UNetSegmenter(self.network, settings=settings, mpp=self.mpp, radius_um=radius)
 
     def look(self, images: NDArray[np.uint8]) -> Statistics:
-        """Statistics of a slide, of uint8 RGB squares of it (n, 3, y, x)."""
+        """Statistics of a specimen, of uint8 RGB squares of it (n, 3, y, x)."""
         with fast_floats(self.device):
             return statistics_of(self.network, self._inputs(images))
 
     def knowing(self, known: Statistics) -> UNetSegmenter:
-        """One that sees a slide with its own statistics."""
+        """One that sees a specimen with its own statistics; it shares the weights."""
         network = with_statistics(self.network, known)
         return UNetSegmenter(
             network, settings=self.settings, mpp=self.mpp, radius_um=self.radius_um

@@ -84,17 +84,17 @@ class Committee(nn.Module):
 
 
 Statistics = dict[str, NDArray[np.float32]]
-"""What the batch norms of a network know of a slide: means and variances by buffer name."""
+"""What the batch norms of a network know of a specimen: means and variances by buffer name."""
 
 
 def statistics_of(network: nn.Module, inputs: Tensor) -> Statistics:
-    """Mean and variance of every batch norm over images of one slide, (n, 3, y, x).
+    """Mean and variance of every batch norm over images of one specimen, (n, 3, y, x).
 
     Networks learn from batches whose parts come from one slide each, so that they see each slide
     on its own scale; with the statistics of another, its stain would look foreign (adaptive batch
     normalisation: Li et al. 2016, arXiv 1603.04779).
     """
-    looking = copy.deepcopy(network)
+    looking = _same_weights(network)
     for module in looking.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
@@ -106,10 +106,15 @@ def statistics_of(network: nn.Module, inputs: Tensor) -> Statistics:
 
 
 def with_statistics(network: N, statistics: Statistics) -> N:
-    """A copy of a network that sees the slide whose statistics these are."""
-    own = copy.deepcopy(network)
+    """A network of the same weights that sees the specimen whose statistics these are."""
+    own = _same_weights(network)
     own.load_state_dict({k: torch.from_numpy(v) for k, v in statistics.items()}, strict=False)
     return own
+
+
+def _same_weights(network: N) -> N:
+    """A copy of a network that shares its parameters, and has buffers of its own."""
+    return copy.deepcopy(network, {id(weight): weight for weight in network.parameters()})
 
 
 class Block(nn.Sequential):
