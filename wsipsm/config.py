@@ -158,7 +158,7 @@ class Training(Section):
     rounds: int = Field(
         2, ge=1, le=6, description="rounds of training; each but the first on labels of the last"
     )
-    steps: int = Field(1500, ge=1, description="training steps of all rounds together")
+    steps: int = Field(2400, ge=1, description="training steps of all rounds together")
     batch: int = Field(8, ge=1, description="tiles in a step")
     tile_px: int = Field(192, ge=64, multiple_of=32, description="side of a training tile")
     regions: int = Field(
@@ -206,7 +206,7 @@ class Inference(Section):
     min_relative_area: float = Field(
         0.3, ge=0, lt=1, description="smallest cell, as a share of the median in training"
     )
-    opening_um: float = Field(1.0, ge=0, description="radius of the opening of a cell, microns")
+    opening_um: float = Field(0.75, ge=0, description="radius of the opening of a cell, microns")
     rotations: int = Field(
         1, ge=1, le=4, description="positions of a tile, a quarter turn apart, that are averaged"
     )

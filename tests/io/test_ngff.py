@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from wsipsm.io import ngff
@@ -90,3 +93,17 @@ def test_halves_are_rounded_means(size: tuple[int, int]) -> None:
     rows, cols = (side // 2 for side in even.shape[1:])
     means = even.reshape(3, rows, 2, cols, 2).mean(axis=(2, 4))
     np.testing.assert_array_equal(ngff.halve(image), np.floor(means + 0.5))
+
+
+@given(
+    y=st.integers(-40, 40), x=st.integers(-40, 40), height=st.integers(1, 60),
+    width=st.integers(1, 60),
+)  # fmt: skip
+def test_a_mirrored_region_is_that_of_the_mirrored_image(
+    y: int, x: int, height: int, width: int
+) -> None:
+    values = np.random.default_rng(0).integers(0, 255, (3, 16, 24), dtype=np.uint8)
+    array = zarr.array(values)
+    mirrored = np.pad(values, ((0, 0), (40, 100), (40, 100)), mode="symmetric")
+    wanted = mirrored[:, y + 40 : y + 40 + height, x + 40 : x + 40 + width]
+    np.testing.assert_array_equal(ngff.read_mirrored(array, Region(y, x, height, width)), wanted)

@@ -138,6 +138,21 @@ def read_padded(array: zarr.Array[Any], region: Region, *, fill: float) -> NDArr
     return out
 
 
+def read_mirrored(array: zarr.Array[Any], region: Region) -> NDArray[Any]:
+    """Read a region of an array (..., y, x) that may leave it; beyond a border lies its mirror."""
+    rows, cols = (
+        np.minimum(at % (2 * size), (-1 - at) % (2 * size))
+        for at, size in zip(
+            (region.y + np.arange(region.height), region.x + np.arange(region.width)),
+            array.shape[-2:],
+            strict=True,
+        )
+    )
+    top, left = rows.min(), cols.min()
+    found: NDArray[Any] = np.asarray(array[..., top : rows.max() + 1, left : cols.max() + 1])
+    return found[..., (rows - top)[:, None], cols - left]
+
+
 def halve(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Mean of 2 x 2 pixels of a uint8 image (c, y, x); an odd border row or column is repeated."""
     height, width = image.shape[-2:]

@@ -74,6 +74,10 @@ class Tiles:
         """Pixels uint8 (3, height, width) of a region that may leave the image (white there)."""
         return ngff.read_padded(self.image, region, fill=WHITE)
 
+    def read_mirrored(self, region: Region) -> NDArray[np.uint8]:
+        """The same, but what lies outside mirrors the image: the tissue of a field goes on."""
+        return ngff.read_mirrored(self.image, region)
+
     def kept_tiles(self) -> list[tuple[int, int]]:
         """Row and column of every tile with tissue, row by row."""
         return [(int(row), int(col)) for row, col in np.argwhere(self.kept)]

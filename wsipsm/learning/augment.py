@@ -16,11 +16,15 @@ from wsipsm.models.stain import optical_density
 REACH = 2
 """Side of the region to read for `turn`, in sides of the tile that it returns."""
 
-MAX_LOG_SCALE = 0.35
-
 
 def turn(
-    rng: np.random.Generator, image: Tensor, labels: Tensor, *, side_px: int, wander: float = 1
+    rng: np.random.Generator,
+    image: Tensor,
+    labels: Tensor,
+    *,
+    side_px: int,
+    wander: float = 1,
+    log_scale: float = 0.35,
 ) -> tuple[Tensor, Tensor]:
     """A tile from somewhere in a region: rotated, flipped and scaled by one random affine map.
 
@@ -32,6 +36,8 @@ def turn(
         float (..., n, n); values are kept (nearest pixel).
     wander
         How far from the middle of the region the tile may lie: 0 there, 1 anywhere.
+    log_scale
+        Largest logarithm of the scale, up and down.
 
     Returns
     -------
@@ -41,7 +47,7 @@ def turn(
     """
     share = side_px / image.shape[-1]
     angle = rng.uniform(0, 2 * math.pi) if rng.random() < 0.5 else rng.integers(4) * math.pi / 2
-    scale = math.exp(rng.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE)) * share
+    scale = math.exp(rng.uniform(-log_scale, log_scale)) * share
     flip = 1.0 if rng.random() < 0.5 else -1.0
     cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
     x, y = wander * (1 - share) * rng.uniform(-1, 1, 2)
@@ -56,16 +62,18 @@ def _sample(image: Tensor, grid: Tensor, mode: str) -> Tensor:
     )[0]
 
 
-def restain(rng: np.random.Generator, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def restain(
+    rng: np.random.Generator, image: NDArray[np.uint8], *, gain: float = 0.15, shift: float = 0.03
+) -> NDArray[np.uint8]:
     """Another laboratory's staining of an RGB tile (3, y, x), by Beer-Lambert.
 
-    Each stain (haematoxylin, eosin, DAB) is multiplied by a factor from N(1, 0.15), and
-    a density from N(0, 0.03) is added to all channels.
+    Each stain (haematoxylin, eosin, DAB) is multiplied by a factor from N(1, gain), and
+    a density from N(0, shift) is added to all channels.
     """
-    gains = rng.normal(1, 0.15, 3)
+    gains = rng.normal(1, gain, 3)
     mixing = np.linalg.inv(rgb_from_hed) @ np.diag(gains) @ rgb_from_hed
     density = np.einsum("cyx,cd->dyx", optical_density(image), mixing.astype(np.float32))
-    density += np.float32(rng.normal(0, 0.03))
+    density += np.float32(rng.normal(0, shift))
     pixels = 255 * np.power(10, -np.maximum(density, 0))
     return np.asarray(np.clip(pixels, 0, 255), np.uint8)
 

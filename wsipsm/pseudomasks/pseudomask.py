@@ -150,12 +150,12 @@ class _Labeller:
         self.halo_px = COARSE * math.ceil(LARGEST_UM / slide.mpp / COARSE)
 
     def features(self, region: Region) -> NDArray[np.float32]:
-        """Features (6, y, x) of a region that may leave the image."""
+        """Features (6, y, x) of a region that may leave the image, which is mirrored there."""
         seen = region.grown(self.context_px)
         wider = seen.grown(self.stride).scaled_down(self.stride)
-        coarse = ngff.read_padded(self.activation, wider, fill=0)
+        coarse = ngff.read_mirrored(self.activation, wider)
         found = pixel_features(
-            self.slide.read(seen),
+            self.slide.read_mirrored(seen),
             upsample_map(coarse, (wider.y, wider.x), seen, stride=self.stride),
             stain=self.slide.stain,
             smoothing_px=self.settings.smoothing_um / self.slide.mpp,

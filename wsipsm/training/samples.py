@@ -17,6 +17,10 @@ from wsipsm.training.pool import FULL, Pool
 FIRST_SHARE = 0.25
 """Share of the samples of a later round that keep the labels of the first."""
 
+LOG_SCALE, GAIN, SHIFT = 0.5, 0.25, 0.05
+"""How far tiles are scaled and stained anew (`learning.augment`): as far as laboratories differ, so
+that what is learnt holds on slides of another kind."""
+
 
 class Samples:
     """Samples of one round: image, classes and distance of a tile drawn from the pool.
@@ -43,7 +47,9 @@ class Samples:
             torch.from_numpy(labels).float(),
             side_px=self.side_px,
             wander=0 if place.annotated else 1,
+            log_scale=LOG_SCALE,
         )
-        stained: NDArray[np.uint8] = restain(together, image.round().byte().numpy())
+        pixels = image.round().byte().numpy()
+        stained: NDArray[np.uint8] = restain(together, pixels, gain=GAIN, shift=SHIFT)
         classes, distance = turned
         return roughen(rng, to_input(stained[None])[0]), classes.long(), distance / FULL
