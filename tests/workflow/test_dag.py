@@ -135,17 +135,20 @@ def test_memory_and_time_follow_the_size_of_the_slide(project: Project) -> None:
     assert asked == {"a": ["4000", "120"], "b": ["6000", "360"]}
 
 
-def test_the_time_of_a_training_follows_its_members(project: Project) -> None:
+def test_the_time_of_training_and_inference_follows_the_members(project: Project) -> None:
     (project.folder / "sam.pth").touch()
     members, base = {"members": 3}, {"base": "sam.pth"}
     project.configure(models=["unet", "sam_lora"], training=members, sam=base)
-    said = project.run("--dry-run", "--until", "train").stdout
-    jobs = re.findall(r"wildcards: model=(\w+)\n.*?resources: ([^\n]*)", said, re.S)
-    asked = {
-        model: [re.search(rf"{name}=(\d+)", resources)[1] for name in ("mem_mb", "runtime")]
-        for model, resources in jobs
+    said = project.run("--dry-run", "--until", "segment").stdout
+    jobs = re.findall(
+        r"rule (train|segment):\n.*?model=(\w+)\n.*?resources: [^\n]*runtime=(\d+)", said, re.S
+    )
+    assert set(jobs) == {
+        ("train", "unet", "1440"),
+        ("train", "sam_lora", "480"),
+        ("segment", "unet", "720"),
+        ("segment", "sam_lora", "240"),
     }
-    assert asked == {"unet": ["8000", "1440"], "sam_lora": ["8000", "480"]}
 
 
 def test_snakemakes_own_report_carries_the_pages(finished: Project, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ rule segment:
     threads: share()
     resources:
         mem_mb=growing(6000, per_gb=1000),
-        runtime=growing(240, per_gb=240),
+        runtime=growing(240, per_gb=240, times=networks),
         gpu=1,
     params:
         settings=flags("inference"),

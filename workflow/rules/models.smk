@@ -16,7 +16,7 @@ def learning(wildcards):
 
 
 def networks(wildcards):
-    """Number of networks that the training of one model trains, one after the other."""
+    """Number of networks in one model, which learn, and are asked, one after the other."""
     return SETTINGS.training.members if wildcards.model == "unet" else 1
 
 

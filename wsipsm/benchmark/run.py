@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -236,6 +235,6 @@ class _Job:
 
 def _begin() -> None:
     """Prepare a process: one thread, and no bar of progress for so little work."""
-    os.environ["TQDM_DISABLE"] = "1"
+    compute.be_quiet()
     compute.one_thread_each()
     compute.keep_memory()
