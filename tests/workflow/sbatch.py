@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -28,10 +31,19 @@ def command(project: Project, *words: str) -> list[str]:
     return [*start, "--directory", str(project.folder), *words_for(*words)]
 
 
-def start(project: Project, *words: str) -> subprocess.Popen[bytes]:
+class Run(subprocess.Popen[bytes]):
+    """A run that a test that fails does not wait for."""
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if kind and self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        super().__exit__(kind, *error)
+
+
+def start(project: Project, *words: str) -> Run:
     """Start the workflow on the cluster, as a leader of its own session."""
     with (project.folder / "said.txt").open("w") as log:
-        return subprocess.Popen(
+        return Run(
             command(project, *words),
             env=project.environment(),
             stdout=log,
