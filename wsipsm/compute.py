@@ -96,7 +96,7 @@ def device() -> torch.device:
     torch.set_num_threads(1)
     # what `use_deterministic_algorithms` does, but that this loads no compiler, which takes seconds
     torch.set_deterministic_debug_mode("warn")
-    # nothing reads memory that nothing wrote; to fill it first takes a fourteenth of a training
+    # nothing reads memory that nothing wrote; to fill it first would take time
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -18,8 +18,8 @@ FIRST_SHARE = 0.25
 """Share of the samples of a later round that keep the labels of the first."""
 
 LOG_SCALE, GAIN, SHIFT = 0.5, 0.25, 0.05
-"""How far tiles are scaled and stained anew (`learning.augment`): as far as laboratories differ, so
-that what is learnt holds on slides of another kind."""
+"""How far tiles are scaled and stained anew (`learning.augment`), so that what is learnt holds on
+slides of another kind."""
 
 
 class Samples:
