@@ -39,6 +39,8 @@ def test_each_data_set_has_a_row_for_each_method(fields_folder: Path, tmp_path: 
         "round 1": 2,
         "round 2": 2,
         "round 3": 2,
+        "round 1, resnet18 from random weights": 2,
+        "round 1, resnet18 from those of stage 2": 2,
         "all seeds together": 1,
         "peaks of depth alone": 2,
         "peaks of the distance map alone": 2,
@@ -46,7 +48,7 @@ def test_each_data_set_has_a_row_for_each_method(fields_folder: Path, tmp_path: 
     }
     assert all(row["AJI"]["fields"] == 2 for row in rows)
     assert rows[0]["AJI"]["mean"] > 0.3
-    assert len(list((tmp_path / "work" / "models").glob("unet-*.pt"))) == 7
+    assert len(list((tmp_path / "work" / "models").glob("unet-*.pt"))) == 11
 
 
 def test_fields_whose_outlines_are_learned_are_not_scored(
@@ -91,25 +93,6 @@ def test_a_start_from_another_network_is_refused_before_anything_is_read(tmp_pat
             work=tmp_path / "work",
             training=Training(init="encoder"),
         )
-
-
-def test_a_start_from_the_encoder_is_scored_beside_one_at_random(
-    fields_folder: Path, tmp_path: Path
-) -> None:
-    for init in ("random", "encoder"):
-        small = {**SMALL, "rounds": 1, "steps": 1}
-        benchmark_quality(
-            [fields_folder],
-            tmp_path / f"{init}.json",
-            work=tmp_path / "work",
-            training=Training(backbone="resnet18", init=init, **small),
-            pretraining=Pretraining(steps=1, batch=2, tile_px=64),
-            seeds=1,
-            workers=1,
-        )
-    models = tmp_path / "work" / "models"
-    assert len(list(models.glob("unet-*.pt"))) == 2
-    assert len(list(models.glob("encoder-*.pt"))) == 1
 
 
 def test_fields_without_outlines_cannot_be_scored(fields_folder: Path, tmp_path: Path) -> None:

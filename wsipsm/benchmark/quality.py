@@ -36,6 +36,9 @@ ORACLE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 HEADS = {"peaks of depth alone": 1.0, "peaks of the distance map alone": 0.0}
 """What `inference.depth_weight` makes of the network's heads."""
 
+STARTS = {"random": "random weights", "encoder": "those of stage 2"}
+"""Where the encoder of a U-Net begins, by `training.init`."""
+
 CONTROL = "stain_otsu"
 
 Scores = NDArray[np.float64]
@@ -89,7 +92,8 @@ def benchmark_quality(
         Number of trainings.
     ablate
         Whether to add a row for each other number of rounds, up to one more, of as many steps
-        each; for all seeds asked together; for peaks sought by one head alone; and for the
+        each; for one round of the activation network's backbone, from random weights and from its
+        own; for all seeds asked together; for peaks sought by one head alone; and for the
         threshold that truth would choose.
     annotated
         Numbers of fields whose outlines are learned, a row each. As many as the largest are taken
@@ -149,7 +153,7 @@ def _methods(
     labels = bench.pseudomasks(tiles, maps, Pseudomasks(), seed=0)
     yield "pseudo masks", _score(cohort, own, labels)[None]
 
-    def models(rounds: int, lessons: Sequence[Field] = ()) -> list[Path]:
+    def models(settings: Training, lessons: Sequence[Field] = ()) -> list[Path]:
         drawn = {
             field.name: annotate(field, tiles[field.name], bench.folder / f"{field.name}.geojson")
             for field in lessons
@@ -158,27 +162,37 @@ def _methods(
             (tiles[field.name], labels[field.name], drawn.get(field.name, "-"))
             for field in cohort.learned
         ]
-        settings = cohort.training
-        if rounds != settings.rounds:
-            steps = settings.steps // settings.rounds * rounds
-            settings = settings.model_copy(update={"rounds": rounds, "steps": steps})
         return [bench.model(slides, settings, seed=seed, encoder=encoder) for seed in range(seeds)]
 
-    rounds = cohort.training.rounds
+    training, rounds = cohort.training, cohort.training.rounds
     for number in range(1, rounds + 2) if ablate else [rounds]:
-        yield f"round {number}", _of_models(cohort, own, models(number), Inference())
+        of_rounds = models(_of_rounds(training, number))
+        yield f"round {number}", _of_models(cohort, own, of_rounds, Inference())
     for count in annotated:
-        taught_more = models(rounds, cohort.lessons[:count])
+        taught_more = models(training, cohort.lessons[:count])
         name = f"round {rounds}, {count} annotated"
         yield name, _of_models(cohort, own, taught_more, Inference())
     if ablate:
-        last = models(rounds)
+        backbone = cohort.pretraining.backbone
+        for init, weights in STARTS.items():
+            began = _of_rounds(training, 1).model_copy(update={"backbone": backbone, "init": init})
+            name = f"round 1, {backbone} from {weights}"
+            yield name, _of_models(cohort, own, models(began), Inference())
+        last = models(training)
         if seeds > 1:
             together = [bench.committee(last)]
             yield "all seeds together", _of_models(cohort, own, together, Inference())
         for name, weight in HEADS.items():
             yield name, _of_models(cohort, own, last, Inference(depth_weight=weight))
         yield "threshold by truth", _by_truth(cohort, own, last)
+
+
+def _of_rounds(settings: Training, number: int) -> Training:
+    """The settings of a training of another number of rounds, each as long as before."""
+    if number == settings.rounds:
+        return settings
+    steps = settings.steps // settings.rounds * number
+    return settings.model_copy(update={"rounds": number, "steps": steps})
 
 
 def _of_models(
