@@ -156,9 +156,9 @@ class Training(Section):
         description="networks of different seeds, each of so many steps, whose maps are averaged",
     )
     rounds: int = Field(
-        3, ge=1, le=6, description="rounds of training; each but the first on labels of the last"
+        4, ge=1, le=6, description="rounds of training; each but the first on labels of the last"
     )
-    steps: int = Field(3600, ge=1, description="training steps of all rounds together")
+    steps: int = Field(4000, ge=1, description="training steps of all rounds together")
     batch: int = Field(8, ge=1, description="tiles in a step")
     tile_px: int = Field(192, ge=64, multiple_of=32, description="side of a training tile")
     regions: int = Field(
