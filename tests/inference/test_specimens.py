@@ -11,11 +11,13 @@ from torch import nn
 
 from wsipsm.config import Inference, Prompting, Stitching, Tiling
 from wsipsm.evaluation.agreement import compare_cells
-from wsipsm.inference import looks, specimens
+from wsipsm.inference import looks
+from wsipsm.inference.joined import join
 from wsipsm.inference.segment import segment
-from wsipsm.inference.specimens import Specimens, find_specimens, join
+from wsipsm.io import specimens
 from wsipsm.io.parquet import polygons_of, read_cells
 from wsipsm.io.sample import sample_regions
+from wsipsm.io.specimens import Specimens, find_specimens
 from wsipsm.io.tiles import open_tiles
 from wsipsm.models.sam_prompts import Grid
 from wsipsm.models.sam_segmenter import SamSegmenter

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from wsipsm.io.specimens import Specimens
 from wsipsm.training.cohort import open_cohort
 from wsipsm.training.doubt import with_doubts
 from wsipsm.training.pool import FULL, Pool
@@ -66,7 +68,36 @@ def test_the_tiles_of_a_part_of_a_batch_come_from_one_slide(drawn) -> None:
     slides = [{slide_of(step, index) for index in range(6)} for step in range(20)]
     assert all(len(found) == 1 for found in slides)
     assert len(set.union(*slides)) == 2
-    assert {len(found) for found in drawn.of_slides(drawn.places)} == {4, 5}
+    assert {len(found) for found in drawn.of_specimens(drawn.places)} == {4, 5}
+
+
+def test_each_half_of_a_slide_that_is_a_specimen_is_learnt_on_its_own(
+    products, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halves = np.array([[0, 1]], np.uint16)
+    monkeypatch.setattr(
+        "wsipsm.training.pool.specimens_of",
+        lambda slide: Specimens(halves, slide.image.shape[1:]),
+    )
+    cohort = open_cohort([(products.tiles, products.pseudomasks)] * 2)
+    pool = Pool(cohort, tmp_path, count=16, side_px=128, annotated_share=0.5, seed=3)
+    width = cohort[0].tiles.grid.width_px
+    for place in pool.places:
+        pool.fill(place)
+        assert place.specimen == (place.region.x + 64 >= width / 2)
+    groups = pool.of_specimens(pool.places)
+    known = [{(place.slide, place.specimen) for place in group} for group in groups]
+    assert all(len(each) == 1 for each in known)
+    assert set.union(*known) == {(slide, half) for slide in range(2) for half in range(2)}
+    assert len(groups) == 4  # though the halves took turns
+    for step in range(20):
+        drawn = [pool.draw(np.random.default_rng(index), np.random.default_rng(step))
+                 for index in range(6)]  # fmt: skip
+        assert all(place.beside(drawn[0]) for place in drawn)
+    seen = []
+    see = SimpleNamespace(look=seen.append, knowing=lambda known: known)
+    pool.met(see, groups[0])
+    np.testing.assert_array_equal(seen[0], np.stack([pool.image(place) for place in groups[0]]))
 
 
 def test_a_sample_is_the_same_in_every_process(drawn) -> None:

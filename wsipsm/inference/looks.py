@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsipsm.inference.specimens import Specimens, join, specimens_of
+from wsipsm.inference.joined import join
 from wsipsm.io.runs import to_disk
 from wsipsm.io.sample import sample_regions
+from wsipsm.io.specimens import Specimens, specimens_of
 from wsipsm.io.tiles import WHITE, Tiles
 from wsipsm.models.segmenter import Segmented, Segmenter
 from wsipsm.models.unet import Statistics

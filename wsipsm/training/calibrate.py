@@ -31,8 +31,8 @@ def calibrate(segmenter: UNetSegmenter, pool: Pool, *, workers: int) -> Fit:
     Labels that disagree from place to place leave a network unsure, and unsure of the rarer class
     above all: half is too much to ask.
     """
-    slides = pool.of_slides(pool.places[:REGIONS])
-    places = [place for same in slides for place in same]
+    specimens = pool.of_specimens(pool.places[:REGIONS])
+    places = [place for same in specimens for place in same]
 
     def look(same: list[Place]) -> list[Maps]:
         own = pool.met(segmenter, same)
@@ -40,7 +40,7 @@ def calibrate(segmenter: UNetSegmenter, pool: Pool, *, workers: int) -> Fit:
         return [(chances[0], distance[0], spread[0]) for chances, distance, spread in found]
 
     with ThreadPoolExecutor(workers) as workshop:
-        seen = [maps for each in workshop.map(look, slides) for maps in each]
+        seen = [maps for each in workshop.map(look, specimens) for maps in each]
         wanted = np.stack([pool.labels(0, place)[0] for place in places])
         chances = np.stack([1 - maps[0][0] for maps in seen])
         foreground = _matching(chances[wanted != IGNORE], wanted[wanted != IGNORE])

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsipsm.io.specimens import Specimens, specimens_of
 from wsipsm.learning.dataset import Sampler
 from wsipsm.models.segmenter import UNetSegmenter
 from wsipsm.training.cohort import Masked
@@ -26,7 +27,7 @@ FULL = 255
 """Value of a stored distance of 1."""
 
 LOOKED_AT = 16
-"""Most regions of a slide that a network looks at, and then labels, at a time."""
+"""Most regions of a specimen that a network looks at, and then labels, at a time."""
 
 ANNOTATED = 2
 """For so many regions another is drawn around an annotated place, if there are any."""
@@ -34,12 +35,27 @@ ANNOTATED = 2
 
 @dataclass(frozen=True)
 class Place:
-    """One region of the pool, and whether it was drawn around an annotated place."""
+    """One region of the pool.
+
+    Attributes
+    ----------
+    number
+        Its place in the pool.
+    slide, specimen
+        Its slide, by its place in the cohort, and the piece of tissue that its centre lies in.
+    annotated
+        Whether it was drawn around an annotated place.
+    """
 
     number: int
     slide: int
+    specimen: int
     region: Region
     annotated: bool
+
+    def beside(self, other: Place) -> bool:
+        """Whether both lie in one specimen."""
+        return (self.slide, self.specimen) == (other.slide, other.specimen)
 
 
 class Pool:
@@ -73,33 +89,40 @@ class Pool:
         rng = np.random.default_rng([seed, count])
         drawn = [*_by_tissue(cohort, count, side_px, rng)]
         around = [*_by_annotation(cohort, math.ceil(count / ANNOTATED), side_px, rng)]
-        self.places = [Place(number, *each) for number, each in enumerate(drawn + around)]
+        specimens = [specimens_of(slide.tiles) for slide in cohort]
+        self.places = [
+            Place(number, slide, _specimen(specimens[slide], region), region, annotated)
+            for number, (slide, region, annotated) in enumerate(drawn + around)
+        ]
         self._plain = len(drawn)
         self._share = annotated_share if around else 0.0
 
     def draw(self, rng: np.random.Generator, together: np.random.Generator) -> Place:
         """A region, around an annotated place in the wanted share.
 
-        Draws that begin with the same state of `together` come from one slide.
+        Draws that begin with the same state of `together` come from one specimen of a slide.
         """
         around = together.random() < self._share
         first, end = (self._plain, len(self.places)) if around else (0, self._plain)
-        slide = self.places[int(together.integers(first, end))].slide
-        same = [place for place in self.places[first:end] if place.slide == slide]
+        one = self.places[int(together.integers(first, end))]
+        same = [place for place in self.places[first:end] if place.beside(one)]
         return same[int(rng.integers(len(same)))]
 
-    def of_slides(self, places: Sequence[Place]) -> list[list[Place]]:
-        """The places by slide, at most `LOOKED_AT` together, in their order."""
-        slides = dict.fromkeys(place.slide for place in places)
-        every = [[place for place in places if place.slide == slide] for slide in slides]
+    def of_specimens(self, places: Sequence[Place]) -> list[list[Place]]:
+        """The places by slide and specimen, at most `LOOKED_AT` together, in their order."""
+        same: dict[tuple[int, int], list[Place]] = {}
+        for place in places:
+            same.setdefault((place.slide, place.specimen), []).append(place)
         return [
-            same[at : at + LOOKED_AT] for same in every for at in range(0, len(same), LOOKED_AT)
+            each[at : at + LOOKED_AT]
+            for each in same.values()
+            for at in range(0, len(each), LOOKED_AT)
         ]
 
     def met(self, segmenter: UNetSegmenter, places: Sequence[Place]) -> UNetSegmenter:
-        """The segmenter with the statistics of the slide that the places lie in."""
-        own = [place for place in self.places[: self._plain] if place.slide == places[0].slide]
-        images = np.stack([self.image(place) for place in own[:LOOKED_AT]])
+        """The segmenter with the statistics of the specimen that the places lie in."""
+        own = [place for place in self.places[: self._plain] if place.beside(places[0])]
+        images = np.stack([self.image(place) for place in (own or places)[:LOOKED_AT]])
         return segmenter.knowing(segmenter.look(images))
 
     def fill(self, place: Place) -> None:
@@ -137,6 +160,12 @@ class Pool:
 
     def _file(self, name: str, place: Place) -> Path:
         return self.folder / name / f"{place.number}.npy"
+
+
+def _specimen(specimens: Specimens, region: Region) -> int:
+    """Number of the specimen that the centre of a region lies in."""
+    y, x = region.y + region.height // 2, region.x + region.width // 2
+    return int(specimens.around(Region(y, x, 1, 1))[0, 0])
 
 
 def _write(file: Path, values: NDArray[Any]) -> None:

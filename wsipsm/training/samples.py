@@ -25,8 +25,8 @@ slides of another kind."""
 class Samples:
     """Samples of one round: image, classes and distance of a tile drawn from the pool.
 
-    The tiles of a part of a batch come from one slide, stained alike: in training as in inference
-    the network sees each slide on its own scale (`models.unet.statistics_of`).
+    The tiles of a part of a batch come from one specimen, stained alike: in training as in
+    inference the network sees each on its own scale (`models.unet.statistics_of`).
     """
 
     def __init__(self, pool: Pool, *, labels: int, side_px: int, batch: int, seed: int) -> None:

@@ -87,7 +87,7 @@ def train_unet(
             teach = _Teacher(segmenter, pool, fits[-1], number + 1)
             _each(
                 teach,
-                pool.of_slides(pool.places),
+                pool.of_specimens(pool.places),
                 workers=workers,
                 label="label anew",
                 unit="parts",
