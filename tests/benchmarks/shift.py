@@ -71,7 +71,8 @@ def _moved(values: NDArray[np.generic], shift: Shift) -> NDArray[np.generic]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--stain", choices=("he", "ihc"), default="he")
     parser.add_argument("--mpp", type=float, default=0.25)
