@@ -149,6 +149,11 @@ class Training(Section):
         description="where weights begin; encoder: at those of stage 2, if both backbones are the"
         " same ResNet",
     )
+    head: Literal["distance", "hv"] = Field(
+        "distance",
+        description="what tells touching cells apart: distance to their outlines, or hv: horizontal"
+        " and vertical offsets from their centres (HoVer-Net)",
+    )
     members: int = Field(
         1,
         ge=1,
@@ -166,7 +171,7 @@ class Training(Section):
     )
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-3, ge=0, description="weight decay of AdamW")
-    distance_weight: float = Field(2.0, ge=0, description="weight of the distance head's loss")
+    distance_weight: float = Field(2.0, ge=0, description="weight of the loss of the head")
     averaging: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights")
     annotated_share: float = Field(
         0.5, ge=0, le=1, description="share of tiles drawn from annotated fields, if there are any"
@@ -193,7 +198,7 @@ class Inference(Section):
         ge=0,
         le=1,
         description="weight of the depth inside the foreground, beside that of the network's"
-        " distance map, where peaks are sought",
+        " height map, where peaks are sought",
     )
     seed_height: float = Field(
         0.05,
@@ -216,7 +221,7 @@ class Inference(Section):
     maps: bool = Field(
         False,
         description="also write the maps of the U-Net, `maps.zarr`: probability of each class, and"
-        " distance",
+        " height",
     )
 
 

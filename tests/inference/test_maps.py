@@ -54,8 +54,8 @@ def compare(maps: np.ndarray, tiles: Tiles, segmenter: UNetSegmenter) -> None:
     for place in tiles.kept_tiles():
         region = tiles.grid.tile(*place)
         square = Region(region.y, region.x, tiles.grid.tile_px, tiles.grid.tile_px)
-        chances, distance, _ = segmenter.maps(tiles.read(square.grown(HALO_PX))[None])
-        said = np.stack([chances[0, 1], distance[0]]).clip(0, 1)
+        chances, height, _ = segmenter.maps(tiles.read(square.grown(HALO_PX))[None])
+        said = np.stack([chances[0, 1], height[0]]).clip(0, 1)
         inner = Region(HALO_PX, HALO_PX, region.height, region.width)
         wanted = said[(slice(None), *inner.slices)]
         assert np.abs(maps[(slice(None), *region.slices)] - 255 * wanted).max() < 0.51
@@ -104,7 +104,7 @@ def test_another_library_reads_their_names_and_levels(products, mapped) -> None:
     location = parse_url(mapped / "maps.zarr")
     assert location is not None
     node = next(iter(Reader(location)()))
-    assert node.metadata["channel_names"] == ["nucleus", "distance"]
+    assert node.metadata["channel_names"] == ["nucleus", "height"]
     assert node.metadata["visible"] == [True, False]
     assert node.metadata["contrast_limits"] == [[0, 255], [0, 255]]
     first, second = (np.asarray(level) for level in node.data)

@@ -7,15 +7,17 @@ import torch
 from wsipsm.config import Inference
 from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import save_checkpoint
+from wsipsm.models.heads import HEADS
 from wsipsm.models.segmenter import UNetSegmenter, load_segmenter
 from wsipsm.models.unet import Committee, UNet, statistics_of, with_statistics
 
 
 @pytest.mark.parametrize("backbone", ["small", "resnet18", "resnet34"])
-def test_every_backbone_gives_scores_and_distance_at_full_size(backbone: str) -> None:
-    network = UNet(backbone, classes=3).eval()
-    with torch.inference_mode():
-        assert network(torch.zeros(1, 3, 64, 96)).shape == (1, 5, 64, 96)
+def test_every_backbone_gives_scores_and_maps_at_full_size(backbone: str) -> None:
+    for head, channels in (("distance", 5), ("hv", 6)):
+        network = UNet(backbone, classes=3, head=head).eval()
+        with torch.inference_mode():
+            assert network(torch.zeros(1, 3, 64, 96)).shape == (1, channels, 64, 96)
 
 
 def test_an_unknown_backbone_is_one_sentence() -> None:
@@ -127,19 +129,20 @@ def test_a_threshold_in_the_settings_goes_before_that_of_the_training() -> None:
         assert plain.adapted(foreground=0.3).settings.foreground == wanted
 
 
-def test_averaging_over_turns_makes_a_network_blind_to_them() -> None:
+@pytest.mark.parametrize("head", HEADS)
+def test_averaging_over_turns_makes_a_network_blind_to_them(head: str) -> None:
     torch.manual_seed(0)
-    network = Committee.of("small", classes=1, members=2).eval()
+    network = Committee.of("small", classes=1, members=2, head=head).eval()
     image = np.random.default_rng(0).integers(0, 255, (1, 3, 64, 64), np.uint8)
     turned = np.rot90(image, axes=(2, 3)).copy()
     for rotations, equal in ((1, False), (4, True)):
         settings = Inference(rotations=rotations)
         segmenter = UNetSegmenter(network, settings=settings, mpp=0.25)
         segmenter = segmenter.knowing(segmenter.look(image))
-        (chances, distance, _), (others, far, _) = segmenter.maps(image), segmenter.maps(turned)
+        (chances, height, _), (others, far, _) = segmenter.maps(image), segmenter.maps(turned)
         back = np.rot90(others, -1, axes=(2, 3)), np.rot90(far, -1, axes=(1, 2))
         assert np.allclose(chances, back[0], atol=1e-5) == equal
-        assert np.allclose(distance, back[1], atol=1e-5) == equal
+        assert np.allclose(height, back[1], atol=1e-5) == equal
 
 
 def test_an_empty_tile_has_no_cells() -> None:
@@ -151,10 +154,12 @@ def test_an_empty_tile_has_no_cells() -> None:
     assert found.labels.max() == len(found.scores) == len(found.classes) == 0
 
 
-def test_weights_of_an_earlier_version_are_refused(tmp_path) -> None:
-    network = UNet("small", classes=1)
+@pytest.mark.parametrize("absent", ["members", "head"])
+def test_weights_of_an_earlier_version_are_refused(tmp_path, absent: str) -> None:
+    network = Committee.of("small", classes=1, members=1)
     path = tmp_path / "model.pt"
-    record = {"model": "unet", "architecture": network.architecture}
+    known = {name: fact for name, fact in network.architecture.items() if name != absent}
+    record = {"model": "unet", "architecture": known}
     save_checkpoint(path, network.state_dict(), record)
     with pytest.raises(SettingsError, match="made by an earlier version; train again"):
         load_segmenter(path, settings=Inference(), mpp=0.25, device=torch.device("cpu"))

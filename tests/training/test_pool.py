@@ -11,18 +11,25 @@ import torch
 from wsipsm.io.specimens import Specimens
 from wsipsm.training.cohort import open_cohort
 from wsipsm.training.doubt import with_doubts
-from wsipsm.training.pool import FULL, Pool
+from wsipsm.training.goals import FULL, GOALS
+from wsipsm.training.pool import Pool
 from wsipsm.training.samples import Samples
 from wsipsm.training.targets import IGNORE
 
 
-@pytest.fixture
-def drawn(products, tmp_path: Path) -> Pool:
+def draw(products, folder: Path, head: str) -> Pool:
     cohort = open_cohort([(products.tiles, products.pseudomasks)] * 2)
-    pool = Pool(cohort, tmp_path, count=9, side_px=128, annotated_share=0.5, seed=3)
+    pool = Pool(
+        cohort, folder, count=9, side_px=128, annotated_share=0.5, seed=3, goal=GOALS[head]
+    )  # fmt: skip
     for place in pool.places:
         pool.fill(place)
     return pool
+
+
+@pytest.fixture
+def drawn(products, tmp_path: Path) -> Pool:
+    return draw(products, tmp_path, "distance")
 
 
 def test_slides_count_alike_and_no_tile_comes_twice_early(drawn) -> None:
@@ -109,3 +116,24 @@ def test_a_sample_is_the_same_in_every_process(drawn) -> None:
     assert classes.dtype == torch.int64
     assert ((distance > 0) <= (classes > 0)).all()
     assert float(distance.max()) <= 1
+
+
+def test_offsets_are_those_of_the_objects_as_they_lie_in_a_sample(products, tmp_path: Path) -> None:
+    pool = draw(products, tmp_path, "hv")
+    place = pool.places[0]
+    classes, pieces = pool.labels(0, place)
+    assert ((pieces > 0) == (pool.cohort[place.slide].labels(place.region)[1] > 0)).all()
+    assert classes.max() == IGNORE
+    samples = Samples(pool, labels=0, side_px=64, batch=8, seed=0)
+    rises = []
+    for index in range(12):
+        _, classes, maps = samples(0, index)
+        assert maps.shape == (2, 64, 64)
+        assert maps.abs().max() <= 1
+        inside = (maps != 0).any(dim=0)
+        assert (inside <= (classes > 0)).all()
+        for offsets, own in ((maps[0], inside), (maps[1].T, inside.T)):
+            rises.append((offsets[:, 2:] - offsets[:, :-2])[own[:, 2:] & own[:, :-2]])
+    rise = torch.cat(rises)
+    assert len(rise) > 500
+    assert (rise > 0).float().mean() > 0.9  # to the right and downwards, whatever the turn

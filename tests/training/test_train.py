@@ -162,6 +162,35 @@ def test_members_differ_and_the_first_is_what_it_is_alone(products, tmp_path: Pa
     assert not torch.equal(states[2][f"members.0.{weight}"], states[2][f"members.1.{weight}"])
 
 
+def test_horizontal_and_vertical_maps_repeat_and_resume_and_need_no_more_than_the_checkpoint(
+    products, tmp_path: Path, monkeypatch
+) -> None:
+    settings = COMMITTEE.model_copy(update={"head": "hv"})
+    pair = (products.tiles, products.pseudomasks)
+    once, again = tmp_path / "once.pt", tmp_path / "again.pt"
+    train([pair], once, model="unet", settings=settings, seed=5, workers=2)
+    plain, calls = samples.Samples.__call__, count()
+
+    def killed(*given):
+        if next(calls) == 40:
+            raise KeyboardInterrupt
+        return plain(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(samples.Samples, "__call__", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train([pair], again, model="unet", settings=settings, seed=5, workers=1)
+    train([pair], again, model="unet", settings=settings, seed=5, workers=1)
+    assert again.read_bytes() == once.read_bytes()
+    cpu = torch.device("cpu")
+    segmenter, record = load_segmenter(once, settings=Inference(maps=True), mpp=0.5, device=cpu)
+    assert record["architecture"]["head"] == "hv"
+    image = np.random.default_rng(0).integers(0, 255, (1, 3, 64, 64), np.uint8)
+    (found,) = segmenter.knowing(segmenter.look(image))(image)
+    assert found.maps is not None
+    assert found.maps.shape == (2, 64, 64)
+
+
 def test_other_settings_begin_anew(products, tmp_path: Path, twice: bytes, monkeypatch) -> None:
     target = tmp_path / "unet.pt"
     pair = (products.tiles, products.pseudomasks)

@@ -33,8 +33,8 @@ COLUMNS = {"AJI": "aji", "PQ": "pq", "SQ": "sq", "F1": "f1", "Dice": "dice"}
 ORACLE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 """Thresholds of foreground of which truth may choose one."""
 
-HEADS = {"peaks of depth alone": 1.0, "peaks of the distance map alone": 0.0}
-"""What `inference.depth_weight` makes of the network's heads."""
+HEADS = {"distance": "distance map", "hv": "horizontal and vertical maps"}
+"""What tells touching cells apart, by `training.head`."""
 
 STARTS = {"random": "random weights", "encoder": "those of stage 2"}
 """Where the encoder of a U-Net begins, by `training.init`."""
@@ -93,8 +93,8 @@ def benchmark_quality(
     ablate
         Whether to add a row for each other number of rounds, up to one more, of as many steps
         each; for one round of the activation network's backbone, from random weights and from its
-        own; for all seeds asked together; for peaks sought by one head alone; and for the
-        threshold that truth would choose.
+        own; for one round of the other head; for all seeds asked together; for peaks sought by
+        depth alone and by the head alone; and for the threshold that truth would choose.
     annotated
         Numbers of fields whose outlines are learned, a row each. As many as the largest are taken
         from those with outlines, and not scored in any row.
@@ -178,12 +178,16 @@ def _methods(
             began = _of_rounds(training, 1).model_copy(update={"backbone": backbone, "init": init})
             name = f"round 1, {backbone} from {weights}"
             yield name, _of_models(cohort, own, models(began), Inference())
+        for head in HEADS.keys() - {training.head}:
+            other = _of_rounds(training, 1).model_copy(update={"head": head})
+            yield f"round 1, {HEADS[head]}", _of_models(cohort, own, models(other), Inference())
         last = models(training)
         if seeds > 1:
             together = [bench.committee(last)]
             yield "all seeds together", _of_models(cohort, own, together, Inference())
-        for name, weight in HEADS.items():
-            yield name, _of_models(cohort, own, last, Inference(depth_weight=weight))
+        for peaks, weight in (("depth", 1.0), (f"the {HEADS[training.head]}", 0.0)):
+            sought = Inference(depth_weight=weight)
+            yield f"peaks of {peaks} alone", _of_models(cohort, own, last, sought)
         yield "threshold by truth", _by_truth(cohort, own, last)
 
 

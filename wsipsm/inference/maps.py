@@ -16,7 +16,7 @@ from wsipsm.types import CLASS_COLOURS
 NAME = "maps.zarr"
 """Its place in the product of stage 6."""
 
-DISTANCE = "distance"
+HEIGHT = "height"
 WHITE = (255, 255, 255)
 COLOURS = CLASS_COLOURS[:-1]
 """Of the classes: without black, which a sum of channels does not show."""
@@ -25,9 +25,9 @@ COLOURS = CLASS_COLOURS[:-1]
 def create_maps(folder: Path, slide: Tiles, classes: Sequence[str]) -> tuple[zarr.Array[Any], ...]:
     """Create the empty levels of the maps, uint8 (c, y, x), or open those of a killed run.
 
-    A channel for each class holds its probability, the last one the distance, 0 to 255 for 0 to 1.
+    A channel for each class holds its probability, the last one the height, 0 to 255 for 0 to 1.
     """
-    names = [*classes, DISTANCE]
+    names = [*classes, HEIGHT]
     colours = [COLOURS[index % len(COLOURS)] for index in range(len(classes))]
     group = ngff.open_group(folder / NAME, "a")
     levels = create_levels(group, slide.grid, fill=0, codec="zstd", channels=len(names))
@@ -37,6 +37,6 @@ def create_maps(folder: Path, slide: Tiles, classes: Sequence[str]) -> tuple[zar
     group.attrs["ome"] = {
         "version": "0.5",
         "multiscales": [scales],
-        "omero": ngff.shown_channels(names, [*colours, WHITE], hidden=[DISTANCE]),
+        "omero": ngff.shown_channels(names, [*colours, WHITE], hidden=[HEIGHT]),
     }
     return tuple(levels)

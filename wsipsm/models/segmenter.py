@@ -18,13 +18,14 @@ from wsipsm.compute import fast_floats
 from wsipsm.config import Inference, Prompting
 from wsipsm.errors import SettingsError
 from wsipsm.io.checkpoint import load_checkpoint
+from wsipsm.models.heads import HEADS
 from wsipsm.models.input import to_input
 from wsipsm.models.instances import distance_to_edge, split_by_height, tidy_objects
 from wsipsm.models.unet import Committee, Statistics, statistics_of, with_statistics
 from wsipsm.types import Region
 
 SMOOTHING_UM = 0.375
-"""Gaussian sigma of the distance map before seeds are sought in it."""
+"""Gaussian sigma of the height map before seeds are sought in it."""
 
 RADIUS_UM = 3.0
 """Radius of a common cell, where no training says it."""
@@ -37,7 +38,7 @@ HOLE_UM2 = 40.0
 
 
 Maps = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-"""Chances of the classes, distance, and spread: the members' standard deviation of foreground."""
+"""Chances of the classes, height, and spread: the members' standard deviation of foreground."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Segmented:
         a single network.
     maps
         uint8 (k + 1, y, x), if `inference.maps` asks for them: probability of each class, and
-        distance, 0 to 255 for 0 to 1.
+        height, 0 to 255 for 0 to 1.
     """
 
     labels: NDArray[np.int32]
@@ -135,7 +136,7 @@ def load_segmenter(
         )
     if record.get("model") not in MODELS:
         raise SettingsError(f"{path}: not a model that segments; use the product of `wsipsm train`")
-    if "members" not in record["architecture"]:
+    if not {"members", "head"} <= record["architecture"].keys():
         raise SettingsError(f"{path}: made by an earlier version; train again")
     network = MODELS[record["model"]](**record["architecture"])
     network.load_state_dict(state)
@@ -151,7 +152,7 @@ MODELS: dict[str, Callable[..., Committee]] = {"unet": Committee.of}
 
 
 class UNetSegmenter:
-    """Foreground by threshold, seeds by h-maxima of the distance map, watershed, size rules."""
+    """Foreground by threshold, seeds by h-maxima of the height map, watershed, size rules."""
 
     def __init__(
         self,
@@ -163,6 +164,7 @@ class UNetSegmenter:
     ) -> None:
         self.network, self.settings, self.mpp = network, settings, mpp
         self.radius_um = radius_um
+        self.head = HEADS[network.architecture["head"]]
         self.device = next(network.parameters()).device
 
     def adapted(self, *, foreground: float, median_area_um2: float = 0) -> UNetSegmenter:
@@ -203,30 +205,32 @@ class UNetSegmenter:
         if not self.settings.maps:
             return found
         return [
-            replace(cells, maps=_as_bytes(chances, distance))
-            for cells, (chances, distance, _) in zip(found, maps, strict=True)
+            replace(cells, maps=_as_bytes(chances, height))
+            for cells, (chances, height, _) in zip(found, maps, strict=True)
         ]
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
-        """Chances of the classes (n, k + 1, y, x), distance and spread (n, y, x), float32.
+        """Chances of the classes (n, k + 1, y, x), height and spread (n, y, x), float32.
 
         Means over the members, and over `settings.rotations` positions of the tiles, a quarter
         turn apart.
         """
-        inputs = self._inputs(images)
+        inputs, own = self._inputs(images), self.head.channels
         total = torch.zeros(0)
         with torch.inference_mode(), fast_floats(self.device):
             for turn in range(self.settings.rotations):
                 turned = torch.rot90(inputs, turn, (2, 3))
                 turned = turned.contiguous(memory_format=torch.channels_last)
                 output = self.network(turned).float()
-                output[:, :, :-1] = torch.softmax(output[:, :, :-1], dim=2)
-                output = torch.rot90(output, -turn, (3, 4))
-                total = total + output if len(total) else output
+                chances = torch.rot90(torch.softmax(output[:, :, :-own], dim=2), -turn, (3, 4))
+                maps = self.head.turned(output[:, :, -own:], -turn)
+                both = torch.cat([chances, maps], dim=2)
+                total = total + both if len(total) else both
         each = total / self.settings.rotations
         spread = (1 - each[:, :, 0]).std(dim=0, correction=0).cpu().numpy()
         mean = each.mean(dim=0).cpu().numpy()
-        return mean[:, :-1], mean[:, -1], spread
+        height = [self.head.height(one[-own:], 1 - one[0], mpp=self.mpp) for one in mean]
+        return mean[:, :-own], np.stack(height), spread
 
     def _inputs(self, images: NDArray[np.uint8]) -> torch.Tensor:
         return to_input(images).to(self.device, memory_format=torch.channels_last)
@@ -234,10 +238,10 @@ class UNetSegmenter:
     def cells(
         self,
         chances: NDArray[np.float32],
-        distance: NDArray[np.float32],
+        height: NDArray[np.float32],
         spread: NDArray[np.float32],
     ) -> Segmented:
-        """Cells of one tile, from chances (k + 1, y, x), distance and spread (y, x).
+        """Cells of one tile, from chances (k + 1, y, x), height and spread (y, x).
 
         The agreement on a cell is 1 less twice the mean spread in it: 0 where half of the members
         are sure of it and the others of background.
@@ -248,7 +252,7 @@ class UNetSegmenter:
         mask = remove_small_holes(mask, max_size=round(HOLE_UM2 / self.mpp**2))
         depth = np.minimum(distance_to_edge(mask) * (self.mpp / self.radius_um), 1)
         # a network that learned briefly knows where cells are before it knows where they part
-        height = settings.depth_weight * depth + (1 - settings.depth_weight) * distance
+        height = settings.depth_weight * depth + (1 - settings.depth_weight) * height
         labels = split_by_height(
             mask,
             ndimage.gaussian_filter(height, SMOOTHING_UM / self.mpp),
@@ -272,8 +276,8 @@ class UNetSegmenter:
         return Segmented(labels, classes, scores, np.clip(agreement, 0, 1))
 
 
-def _as_bytes(chances: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Chances but that of background, and distance, as uint8 (k + 1, y, x)."""
-    maps = np.concatenate([chances[1:], distance[None]])
+def _as_bytes(chances: NDArray[np.float32], height: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Chances but that of background, and height, as uint8 (k + 1, y, x)."""
+    maps = np.concatenate([chances[1:], height[None]])
     scaled: NDArray[np.float32] = np.rint(np.clip(maps, 0, 1) * 255)
     return scaled.astype(np.uint8)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsipsm.errors import SettingsError
+from wsipsm.models.heads import HEADS
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -20,7 +21,7 @@ SMALL_WIDTHS = (24, 48, 96, 144)
 
 
 class UNet(nn.Module):
-    """Class scores and a distance map of every pixel.
+    """Class scores of every pixel, and the maps of a head that parts touching cells.
 
     Parameters
     ----------
@@ -28,27 +29,30 @@ class UNet(nn.Module):
         `small`, or a timm network with `features_only` (the paper: resnet34).
     classes
         Number of classes of cells, k.
+    head
+        One of `models.heads.HEADS`, with h channels.
 
     Notes
     -----
-    Output (n, k + 2, y, x) for input (n, 3, y, x) with sides that are multiples of 32:
-    channels 0 ... k are class scores before softmax (0 = background), channel k + 1 is the
-    distance to the outline, 1 at the centre of a cell and 0 outside.
+    Output (n, k + 1 + h, y, x) for input (n, 3, y, x) with sides that are multiples of 32:
+    channels 0 ... k are class scores before softmax (0 = background), the last h are the head's.
     """
 
-    def __init__(self, backbone: str, *, classes: int) -> None:
+    def __init__(self, backbone: str, *, classes: int, head: str = "distance") -> None:
         super().__init__()
-        self.architecture = {"backbone": backbone, "classes": classes}
+        facts = {"backbone": backbone, "classes": classes, "head": head}
+        self.architecture: dict[str, Any] = facts
         self.encoder = SmallEncoder() if backbone == "small" else TimmEncoder(backbone)
         widths = self.encoder.widths
         above = [*widths[1:-1], widths[-1]]
         self.decoder = nn.ModuleList(
             Block(skip + deep, skip) for skip, deep in zip(widths[:-1], above, strict=True)
         )
-        self.head = nn.Conv2d(widths[0], (classes + 2) * self.encoder.stride**2, 1)
+        outputs = classes + 1 + HEADS[head].channels
+        self.head = nn.Conv2d(widths[0], outputs * self.encoder.stride**2, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores and distance, (n, k + 2, y, x)."""
+        """Scores and maps, (n, k + 1 + h, y, x)."""
         *skips, deep = self.encoder(images)
         for skip, block in zip(reversed(skips), reversed(self.decoder), strict=True):
             raised = functional.interpolate(deep, size=skip.shape[-2:], mode="nearest")
@@ -65,7 +69,7 @@ class UNet(nn.Module):
 class Committee(nn.Module):
     """U-Nets that differ in their seeds alone, and are asked together.
 
-    Output (members, n, k + 2, y, x): what each says of images (n, 3, y, x).
+    Output (members, n, k + 1 + h, y, x): what each says of images (n, 3, y, x).
     """
 
     def __init__(self, members: Sequence[UNet]) -> None:
@@ -74,12 +78,12 @@ class Committee(nn.Module):
         self.architecture = {**members[0].architecture, "members": len(members)}
 
     @classmethod
-    def of(cls, backbone: str, *, classes: int, members: int) -> Committee:
+    def of(cls, backbone: str, *, classes: int, members: int, head: str = "distance") -> Committee:
         """A committee of networks with random weights."""
-        return cls([UNet(backbone, classes=classes) for _ in range(members)])
+        return cls([UNet(backbone, classes=classes, head=head) for _ in range(members)])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores and distance, (members, n, k + 2, y, x)."""
+        """Scores and maps, (members, n, k + 1 + h, y, x)."""
         return torch.stack([member(images) for member in self.members])
 
 

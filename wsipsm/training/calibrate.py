@@ -37,7 +37,7 @@ def calibrate(segmenter: UNetSegmenter, pool: Pool, *, workers: int) -> Fit:
     def look(same: list[Place]) -> list[Maps]:
         own = pool.met(segmenter, same)
         found = [own.maps(pool.image(place)[None]) for place in same]
-        return [(chances[0], distance[0], spread[0]) for chances, distance, spread in found]
+        return [(chances[0], height[0], spread[0]) for chances, height, spread in found]
 
     with ThreadPoolExecutor(workers) as workshop:
         seen = [maps for each in workshop.map(look, specimens) for maps in each]

@@ -1,4 +1,4 @@
-"""What the U-Net is punished for: wrong classes, too little overlap, wrong distances."""
+"""What the U-Net is punished for: wrong classes, too little overlap, and what its head errs in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from wsipsm.training.goals import Goal
 from wsipsm.training.targets import IGNORE
 
 OVERLAP_WEIGHT = 0.5
@@ -15,25 +16,29 @@ OVERLAP_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class Loss:
-    """Cross entropy, half the soft Dice loss of foreground, and the distance head's loss."""
+    """Cross entropy, half the soft Dice loss of foreground, and the weighted loss of the head."""
 
-    distance_weight: float
+    goal: Goal
+    weight: float
 
     def __call__(
-        self, network: torch.nn.Module, images: Tensor, classes: Tensor, distance: Tensor
+        self, network: torch.nn.Module, images: Tensor, classes: Tensor, wanted: Tensor
     ) -> Tensor:
-        """Loss of a batch: images (n, 3, y, x), classes (255 ignore) and distance (n, y, x)."""
-        output = network(images)
-        scores, height = output[:, :-1].float(), output[:, -1].float()
+        """Loss of a batch.
+
+        Images (n, 3, y, x), classes (n, y, x) (255 ignore) and what the head is to say
+        (n, channels, y, x).
+        """
+        output, channels = network(images), wanted.shape[1]
+        scores, maps = output[:, :-channels].float(), output[:, -channels:].float()
         known = (classes != IGNORE).float()
         count = known.sum().clamp(min=1)
         entropy = functional.cross_entropy(scores, classes, ignore_index=IGNORE, reduction="sum")
-        away = functional.smooth_l1_loss(height, distance, reduction="none")
         chance = 1 - torch.softmax(scores, dim=1)[:, 0]
         loss: Tensor = (
             entropy / count
             + OVERLAP_WEIGHT * _overlap_loss(chance * known, (classes > 0) * known)
-            + self.distance_weight * (away * known).sum() / count
+            + self.weight * self.goal.loss(maps, wanted, classes)
         )
         return loss
 

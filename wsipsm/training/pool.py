@@ -20,11 +20,9 @@ from wsipsm.learning.dataset import Sampler
 from wsipsm.models.segmenter import UNetSegmenter
 from wsipsm.training.cohort import Masked
 from wsipsm.training.doubt import with_doubts
-from wsipsm.training.targets import distance_of, with_rims
+from wsipsm.training.goals import Goal
+from wsipsm.training.targets import with_rims
 from wsipsm.types import Region
-
-FULL = 255
-"""Value of a stored distance of 1."""
 
 LOOKED_AT = 16
 """Most regions of a specimen that a network looks at, and then labels, at a time."""
@@ -73,6 +71,8 @@ class Pool:
         Share of the draws from regions around annotated places, if there are any.
     seed
         Of the draw.
+    goal
+        Says what is kept of instances.
     """
 
     def __init__(
@@ -84,8 +84,9 @@ class Pool:
         side_px: int,
         annotated_share: float,
         seed: int,
+        goal: Goal,
     ) -> None:
-        self.cohort, self.folder, self.side_px = cohort, folder, side_px
+        self.cohort, self.folder, self.side_px, self.goal = cohort, folder, side_px, goal
         rng = np.random.default_rng([seed, count])
         drawn = [*_by_tissue(cohort, count, side_px, rng)]
         around = [*_by_annotation(cohort, math.ceil(count / ANNOTATED), side_px, rng)]
@@ -141,9 +142,9 @@ class Pool:
         image: NDArray[np.uint8] = np.load(self._file("images", place))
         return image
 
-    def labels(self, round_: int, place: Place) -> NDArray[np.uint8]:
-        """Classes (255 ignore) and distance (0 to 255) of a round, uint8 (2, y, x)."""
-        labels: NDArray[np.uint8] = np.load(self._file(f"labels_{round_}", place))
+    def labels(self, round_: int, place: Place) -> NDArray[Any]:
+        """Classes (255 ignore) of a round, and what the goal keeps of instances, (2, y, x)."""
+        labels: NDArray[Any] = np.load(self._file(f"labels_{round_}", place))
         return labels
 
     def has(self, round_: int, place: Place) -> bool:
@@ -154,8 +155,8 @@ class Pool:
         self, round_: int, place: Place, classes: NDArray[Any], instances: NDArray[Any]
     ) -> None:
         """Keep the classes and instances (y, x) that a round gives a region."""
-        distance = np.rint(FULL * distance_of(instances))
-        labels = np.stack([classes, distance]).astype(np.uint8)
+        kept = self.goal.keep(instances)
+        labels = np.stack([classes, kept]).astype(kept.dtype)
         _write(self._file(f"labels_{round_}", place), labels)
 
     def _file(self, name: str, place: Place) -> Path:

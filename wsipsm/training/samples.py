@@ -12,7 +12,7 @@ from torch import Tensor
 from wsipsm.learning.augment import restain, roughen, turn
 from wsipsm.learning.loop import PARTS
 from wsipsm.models.input import to_input
-from wsipsm.training.pool import FULL, Pool
+from wsipsm.training.pool import Pool
 
 FIRST_SHARE = 0.25
 """Share of the samples of a later round that keep the labels of the first."""
@@ -23,7 +23,7 @@ slides of another kind."""
 
 
 class Samples:
-    """Samples of one round: image, classes and distance of a tile drawn from the pool.
+    """Samples of one round: a tile drawn from the pool, its classes, and what the head is to say.
 
     The tiles of a part of a batch come from one specimen, stained alike: in training as in
     inference the network sees each on its own scale (`models.unet.statistics_of`).
@@ -34,7 +34,7 @@ class Samples:
         self.part = math.ceil(batch / PARTS)
 
     def __call__(self, step: int, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Float (3, y, x) input, int64 (y, x) classes (255 ignore), float (y, x) distance."""
+        """Float (3, y, x) input, int64 (y, x) classes (255 ignore), float (channels, y, x) maps."""
         rng = np.random.default_rng([self.seed, self.labels, step, index])
         together = np.random.default_rng([self.seed, self.labels, step, index // self.part, 0])
         place = self.pool.draw(rng, together)
@@ -51,5 +51,6 @@ class Samples:
         )
         pixels = image.round().byte().numpy()
         stained: NDArray[np.uint8] = restain(together, pixels, gain=GAIN, shift=SHIFT)
-        classes, distance = turned
-        return roughen(rng, to_input(stained[None])[0]), classes.long(), distance / FULL
+        classes, kept = turned
+        rough = roughen(rng, to_input(stained[None])[0])
+        return rough, classes.long(), self.pool.goal.target(kept)

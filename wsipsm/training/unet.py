@@ -21,6 +21,7 @@ from wsipsm.models.stain import nuclear_density
 from wsipsm.models.unet import Committee, UNet
 from wsipsm.training.calibrate import Fit, calibrate
 from wsipsm.training.cohort import Masked
+from wsipsm.training.goals import GOALS
 from wsipsm.training.loss import Loss
 from wsipsm.training.pool import Place, Pool
 from wsipsm.training.recipe import Learnt
@@ -72,6 +73,7 @@ def train_unet(
         side_px=REACH * settings.tile_px,
         annotated_share=settings.annotated_share,
         seed=seed,
+        goal=GOALS[settings.head],
     )
     _each(pool.fill, pool.places, workers=workers, label="draw regions", unit="regions")
     seeds = [_seed_of(seed, member) for member in range(settings.members)]
@@ -111,7 +113,7 @@ def _committee(
     for seed in seeds:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            networks.append(UNet(settings.backbone, classes=classes))
+            networks.append(UNet(settings.backbone, classes=classes, head=settings.head))
         if start:
             networks[-1].start_from(start.weights)
     return Committee(networks)
@@ -174,7 +176,7 @@ class _Rounds:
         return fit(
             self.network.members[member],
             sample_of=samples,
-            loss_of=Loss(settings.distance_weight),
+            loss_of=Loss(self.pool.goal, settings.distance_weight),
             plan=plan,
             snapshot=self.place / f"snapshot_{number}_{member}",
             workers=self.workers,
@@ -208,9 +210,9 @@ class _Teacher:
     def _label(self, segmenter: UNetSegmenter, place: Place) -> None:
         slide = self.pool.cohort[place.slide]
         image = self.pool.image(place)
-        chances, distance, spread = (maps[0] for maps in segmenter.maps(image[None]))
+        chances, height, spread = (maps[0] for maps in segmenter.maps(image[None]))
         classes, instances = relabel(
-            segmenter.cells(chances, distance, spread),
+            segmenter.cells(chances, height, spread),
             1 - chances[0],
             nuclear_density(image, slide.tiles.stain),
             mpp=slide.tiles.mpp,
