@@ -190,6 +190,23 @@ with making(Path({str(target)!r}), made) as partial:
     assert target.is_dir()
 
 
+def test_what_a_killed_store_had_half_written_is_not_in_the_product(tmp_path: Path) -> None:
+    target = tmp_path / "maps.zarr"
+
+    def write_and_die() -> None:
+        with making(target, MADE) as partial:
+            (partial.path / "0").mkdir(parents=True)
+            (partial.path / "0/zarr.0123abcd.partial").write_text("{")  # as Zarr names it
+            (partial.path / "0/zarr.json").write_text("{}")
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        write_and_die()
+    with making(target, MADE) as partial:
+        assert names_in(partial.path / "0") == ["zarr.json"]
+    assert names_in(target / "0") == ["zarr.json"]
+
+
 def test_second_process_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "tiles.zarr"
     script = f"""

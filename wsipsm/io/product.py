@@ -124,6 +124,8 @@ def making(target: Path, provenance: Provenance) -> Iterator[Partial]:
         with runs.owning(folder, target) as claim:
             _start_anew_unless(folder, made["id"])
             partial = Partial(folder)
+            for half_written in partial.path.rglob("*.partial"):  # by Zarr, as it was killed
+                half_written.unlink()
             yield partial
             runs.to_disk(partial.path)
             claim.check()

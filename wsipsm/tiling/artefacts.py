@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from statistics import median
 
 import cv2
 import numpy as np
@@ -124,7 +125,7 @@ def focus(tile: NDArray[np.uint8], *, mpp: float) -> float:
     if not judged.any():
         return 1.0
     fine = np.maximum(fine - NOISE, 0)
-    ratio = float(np.median(fine[judged] / coarse[judged]))
+    ratio = float(median((fine[judged] / coarse[judged]).tolist()))
     return ratio / (ratio + FOCUS_TEXTURE)
 
 
@@ -208,7 +209,7 @@ def _glass(density: Density, tissue: Mask) -> Density:
     empty = ~tissue
     if empty.mean() < LEAST_GLASS:
         return np.zeros((3, 1, 1), np.float32)
-    return np.asarray(np.median(density[:, empty], axis=1)[:, None, None], np.float32)
+    return np.array([np.median(plane[empty]) for plane in density], np.float32)[:, None, None]
 
 
 def _bubbles(density: Density, mpp: float) -> Mask:

@@ -11,10 +11,8 @@ Mask = NDArray[np.bool_]
 
 def without_small(mask: Mask, *, area_px: float, connectivity: int = 4) -> Mask:
     """The pieces of a mask bool (y, x) that are larger than `area_px`."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(
-        mask.view(np.uint8), connectivity=connectivity
-    )
-    kept = stats[:, cv2.CC_STAT_AREA] > area_px
+    _, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=connectivity)
+    kept = np.bincount(labels.ravel()) > area_px
     kept[0] = False
     return np.asarray(kept[labels], bool)
 
@@ -26,9 +24,9 @@ def without_small_holes(mask: Mask, *, area_px: float) -> Mask:
 
 def filled(mask: Mask) -> Mask:
     """A mask bool (y, x) and all that it encloses."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).view(np.uint8), connectivity=4)
-    left, top, width, height = (stats[:, at] for at in range(4))
-    outside = (left == 0) | (top == 0)
-    outside |= (left + width == mask.shape[1]) | (top + height == mask.shape[0])
+    count, labels = cv2.connectedComponents((~mask).view(np.uint8), connectivity=4)
+    outside = np.zeros(count, bool)
+    for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        outside[border] = True
     outside[0] = False
     return ~np.asarray(outside[labels], bool)

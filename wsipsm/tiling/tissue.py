@@ -11,6 +11,8 @@ from wsipsm.tiling.artefacts import Density, Mask
 from wsipsm.tiling.pieces import without_small, without_small_holes
 from wsipsm.types import TileGrid
 
+Places = NDArray[np.int64]
+
 CHROMA_FLOOR, CHROMA_CEILING = 0.03, 0.06
 """Otsu's threshold is held between these, so that a blank slide stays blank and a slide
 without glass stays whole."""
@@ -43,11 +45,17 @@ def _otsu(values: NDArray[np.float32]) -> float:
 
 def mask_share(mask: NDArray[np.bool_], grid: TileGrid) -> NDArray[np.float32]:
     """Share of a mask of the whole slide in every tile, float32 (rows, cols)."""
-    share = np.zeros((grid.rows, grid.cols), np.float32)
-    per_y, per_x = mask.shape[0] / grid.height_px, mask.shape[1] / grid.width_px
-    for row, col in np.ndindex(share.shape):
-        tile = grid.tile(row, col)
-        top, bottom = int(tile.y * per_y), int(np.ceil((tile.y + tile.height) * per_y))
-        left, right = int(tile.x * per_x), int(np.ceil((tile.x + tile.width) * per_x))
-        share[row, col] = mask[top:bottom, left:right].mean()
-    return share
+    height, width = mask.shape
+    top, bottom = _ends(grid.rows, grid.tile_px, full=grid.height_px, size=height)
+    left, right = _ends(grid.cols, grid.tile_px, full=grid.width_px, size=width)
+    above = np.asarray(cv2.integral(mask.view(np.uint8)), np.int64)
+    strips = above[bottom] - above[top]
+    share = (strips[:, right] - strips[:, left]) / np.outer(bottom - top, right - left)
+    return share.astype(np.float32)
+
+
+def _ends(count: int, tile_px: int, *, full: int, size: int) -> tuple[Places, Places]:
+    """First pixels of tiles, and those after their last, on an axis where `full` are `size`."""
+    start = tile_px * np.arange(count)
+    stop = np.ceil(np.minimum(start + tile_px, full) * (size / full)).astype(np.int64)
+    return (start * (size / full)).astype(np.int64), np.minimum(stop, size)
