@@ -87,7 +87,9 @@ def test_each_half_of_a_slide_that_is_a_specimen_is_learnt_on_its_own(
         lambda slide: Specimens(halves, slide.image.shape[1:]),
     )
     cohort = open_cohort([(products.tiles, products.pseudomasks)] * 2)
-    pool = Pool(cohort, tmp_path, count=16, side_px=128, annotated_share=0.5, seed=3)
+    pool = Pool(
+        cohort, tmp_path, count=16, side_px=128, annotated_share=0.5, seed=3, goal=GOALS["distance"]
+    )
     width = cohort[0].tiles.grid.width_px
     for place in pool.places:
         pool.fill(place)
