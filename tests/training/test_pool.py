@@ -1,6 +1,7 @@
 """The pool covers the cohort evenly, and gives back what was laid into it."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,6 +108,9 @@ def test_each_half_of_a_slide_that_is_a_specimen_is_learnt_on_its_own(
     see = SimpleNamespace(look=seen.append, knowing=lambda known: known)
     pool.met(see, groups[0])
     np.testing.assert_array_equal(seen[0], np.stack([pool.image(place) for place in groups[0]]))
+    lonely = replace(pool.places[0], specimen=7)  # annotated, and drawn for nothing else
+    pool.met(see, [lonely])
+    np.testing.assert_array_equal(seen[1], pool.image(lonely)[None])
 
 
 def test_a_sample_is_the_same_in_every_process(drawn) -> None:
