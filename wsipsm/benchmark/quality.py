@@ -89,12 +89,12 @@ def benchmark_quality(
     training, pretraining
         Settings of stages 5 and 2; the other stages have their defaults.
     seeds
-        Number of trainings.
+        Number of trainings; a row is of all of them asked together, if there are several.
     ablate
-        Whether to add a row for each other number of rounds, up to one more, of as many steps
-        each; for one round of the activation network's backbone, from random weights and from its
-        own; for one round of the other head; for all seeds asked together; for peaks sought by
-        depth alone and by the head alone; and for the threshold that truth would choose.
+        Whether to add a row for each smaller number of rounds, of as many steps each; for one
+        round of the activation network's backbone, from random weights and from its own; for one
+        round of the other head; for peaks sought by depth alone and by the head alone; and for
+        the threshold that truth would choose.
     annotated
         Numbers of fields whose outlines are learned, a row each. As many as the largest are taken
         from those with outlines, and not scored in any row.
@@ -165,9 +165,14 @@ def _methods(
         return [bench.model(slides, settings, seed=seed, encoder=encoder) for seed in range(seeds)]
 
     training, rounds = cohort.training, cohort.training.rounds
-    for number in range(1, rounds + 2) if ablate else [rounds]:
-        of_rounds = models(_of_rounds(training, number))
-        yield f"round {number}", _of_models(cohort, own, of_rounds, Inference())
+    for number in range(1, rounds) if ablate else ():
+        of_fewer = models(_of_rounds(training, number))
+        yield f"round {number}", _of_models(cohort, own, of_fewer, Inference())
+    last = models(training)
+    yield f"round {rounds}", _of_models(cohort, own, last, Inference())
+    if seeds > 1:
+        together = [bench.committee(last)]
+        yield "all seeds together", _of_models(cohort, own, together, Inference())
     for count in annotated:
         taught_more = models(training, cohort.lessons[:count])
         name = f"round {rounds}, {count} annotated"
@@ -181,10 +186,6 @@ def _methods(
         for head in HEADS.keys() - {training.head}:
             other = _of_rounds(training, 1).model_copy(update={"head": head})
             yield f"round 1, {HEADS[head]}", _of_models(cohort, own, models(other), Inference())
-        last = models(training)
-        if seeds > 1:
-            together = [bench.committee(last)]
-            yield "all seeds together", _of_models(cohort, own, together, Inference())
         for peaks, weight in (("depth", 1.0), (f"the {HEADS[training.head]}", 0.0)):
             sought = Inference(depth_weight=weight)
             yield f"peaks of {peaks} alone", _of_models(cohort, own, last, sought)
@@ -193,8 +194,6 @@ def _methods(
 
 def _of_rounds(settings: Training, number: int) -> Training:
     """The settings of a training of another number of rounds, each as long as before."""
-    if number == settings.rounds:
-        return settings
     steps = settings.steps // settings.rounds * number
     return settings.model_copy(update={"rounds": number, "steps": steps})
 
