@@ -16,11 +16,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import imagecodecs
 import numpy as np
@@ -100,26 +101,46 @@ def floor_on_disk(slide: Path, target: Path, tiles: Tiles, workers: int) -> None
     _squeeze(slide, tiles, workers, write)
 
 
+def floor_of_store(slide: Path, target: Path, tiles: Tiles, workers: int) -> None:
+    """Decode as the floor does, and write what the stage writes, but no mask and no score."""
+    with decoder(slide) as decode:
+
+        def read(tile: Region) -> NDArray[np.uint8]:
+            pixels = decode(tile.y // TILE_PX, tile.x // TILE_PX)
+            return planes(pixels[: tile.height, : tile.width])
+
+        _write(target, tiles, workers, lambda: read)
+
+
 def _squeeze(
     slide: Path, tiles: Tiles, workers: int, write: Callable[[Shard, list[bytes]], None]
 ) -> None:
     written = written_tiles(tiles)
-    with tifffile.TiffFile(slide) as file:
-        page = file.pages.first
-        columns = -(-page.imagewidth // TILE_PX)
-        handle = os.open(slide, os.O_RDONLY)
+    with decoder(slide) as decode:
 
         def squeeze(shard: Shard) -> None:
-            squeezed = []
-            for row, col in filter(written.__getitem__, tiles.grid.tiles_of_shard(*shard)):
-                index = row * columns + col
-                data = os.pread(handle, page.databytecounts[index], page.dataoffsets[index])
-                pixels = imagecodecs.jpeg8_decode(data)
-                squeezed.append(imagecodecs.zstd_encode(pixels, level=ngff.ZSTD_LEVEL))
+            squeezed = [
+                bytes(imagecodecs.zstd_encode(decode(*place), level=ngff.ZSTD_LEVEL))
+                for place in filter(written.__getitem__, tiles.grid.tiles_of_shard(*shard))
+            ]
             write(shard, squeezed)
 
         _each(squeeze, _shards(tiles), workers)
-        os.close(handle)
+
+
+@contextmanager
+def decoder(slide: Path) -> Iterator[Callable[[int, int], Any]]:
+    """Gives what decodes the JPEG tile (row, col) of a slide to RGB, uint8 (y, x, 3)."""
+    with tifffile.TiffFile(slide) as file, slide.open("rb") as opened:
+        page = file.pages.first
+        columns = -(-page.imagewidth // TILE_PX)
+
+        def decode(row: int, col: int) -> Any:
+            at = row * columns + col
+            data = os.pread(opened.fileno(), page.databytecounts[at], page.dataoffsets[at])
+            return imagecodecs.jpeg8_decode(data)
+
+        yield decode
 
 
 def written_tiles(tiles: Tiles) -> NDArray[np.bool_]:
@@ -165,6 +186,7 @@ def speed(folder: Path, *, size_px: int, rounds: int, workers: int) -> None:
     peers: dict[str, Peer] = {
         "floor: decoding and zstd": floor,
         "floor, written to disk": floor_on_disk,
+        "floor, as the same store": floor_of_store,
         "OpenSlide `read_region`": openslide_regions,
         "tiatoolbox extractor": tiatoolbox_extractor,
     }
