@@ -115,7 +115,7 @@ def focus(tile: NDArray[np.uint8], *, mpp: float) -> float:
         green, mpp = _halved(green), 2 * mpp
     if mpp > COARSEST_FOCUS_MPP:
         return 1.0
-    blocks = [_halvings(side * mpp / BLOCK_UM) for side in green.shape[::-1]]
+    blocks = [_power_of_two(side * mpp / BLOCK_UM) for side in green.shape[::-1]]
     stained = cv2.threshold(green, _GLASS - 1, 255, cv2.THRESH_BINARY_INV)[1]
     tissue = _means(np.asarray(stained, np.uint8), blocks) >= 255 * BLOCK_TISSUE
     if not tissue.any():
@@ -160,9 +160,9 @@ def left_out(
     return np.asarray(np.logical_or.reduce([np.zeros_like(blurred), *spoilt]), bool)
 
 
-def _halvings(blocks: float) -> int:
-    """The power of two next to a number of blocks: means of whole pixels are four times cheaper."""
-    return 1 << max(0, round(math.log2(blocks)))
+def _power_of_two(number: float) -> int:
+    """The power of two next to a number: blocks of whole pixels are averaged far faster."""
+    return 1 << max(0, round(math.log2(number)))
 
 
 def _octaves(density: Density, blocks: list[int]) -> list[Density]:
